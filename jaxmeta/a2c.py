@@ -1,0 +1,63 @@
+"""Advantage actor-critic: the loss, and the optimiser of the gridworld methods."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from jaxmeta.agent import Params, Transition
+from jaxmeta.config import A2C
+from jaxmeta.env import Array
+from jaxmeta.recurrent import Evaluated
+from jaxmeta.returns import gae
+
+
+def a2c_loss(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, dict[str, Array]]:
+    """Return the loss over [T, W] and its parts (`ldm.md` of the docs, A2C).
+
+    0.5 mean (R - V)^2 - mean A log pi - c mean H, with generalised advantages A from the
+    same values, not normalised, and R = A + V.
+    """
+    value = lax.stop_gradient(evaluated.value)
+    bootstrap = lax.stop_gradient(evaluated.bootstrap)
+    by_worker = jax.vmap(gae, in_axes=(1, 1, 1, 0, None, None), out_axes=1)
+    advantage = by_worker(tr.reward, value, tr.discount, bootstrap, hp.gamma, hp.gae_lambda)
+    policy_loss = -(advantage * evaluated.log_prob).mean()
+    value_loss = ((advantage + value - evaluated.value) ** 2).mean()
+    entropy = evaluated.entropy.mean()
+    loss = policy_loss + hp.value_coef * value_loss - hp.entropy_coef * entropy
+    return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+
+
+def policy_optimiser(hp: A2C) -> optax.GradientTransformation:
+    """Return RMSprop as in PyTorch: eps beside the root, clipped by the group's norm."""
+    return optax.chain(
+        optax.clip_by_global_norm(hp.max_grad_norm),
+        optax.rmsprop(
+            hp.learning_rate,
+            decay=hp.rmsprop_decay,
+            eps=hp.rmsprop_eps,
+            eps_in_sqrt=False,
+            bias_correction=False,
+        ),
+    )
+
+
+def encoder_optimiser(hp: A2C) -> optax.GradientTransformation:
+    """Return the Adam of an encoder that RL alone trains, clipped by the group's norm."""
+    return optax.chain(
+        optax.clip_by_global_norm(hp.max_grad_norm), optax.adam(hp.encoder_learning_rate)
+    )
+
+
+def by_group(groups: dict[str, optax.GradientTransformation]) -> optax.GradientTransformation:
+    """Return one optimiser per top-level parameter group, each with norms of its own."""
+    return optax.partition(groups, {name: name for name in groups})
+
+
+def descend(
+    optimiser: optax.GradientTransformation, grads: Params, state: optax.OptState, params: Params
+) -> tuple[Params, optax.OptState]:
+    """Return parameters and optimiser state after one step."""
+    updates, state = optimiser.update(grads, state, params)
+    return optax.apply_updates(params, updates), state

@@ -1,0 +1,65 @@
+"""What a method is to the training loop: four functions, and the state they share."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmeta import config
+from jaxmeta.agent import Agent, Params, Transition
+from jaxmeta.belief import Belief
+from jaxmeta.env import Array, Env, Key, Task
+
+State = Any
+Metrics = dict[str, Array]
+
+
+class Hyper(NamedTuple):
+    """A Run's sections with their floats as arrays: the leaves that a sweep may vary."""
+
+    a2c: config.A2C
+    vae: config.VAE
+    imagination: config.Imagination
+
+
+for _section in (config.A2C, config.VAE, config.Imagination):
+    _floats = [f.name for f in fields(_section) if f.type is float]
+    _others = [f.name for f in fields(_section) if f.type is not float]
+    jax.tree_util.register_dataclass(_section, data_fields=_floats, meta_fields=_others)
+
+
+def hyper(run: config.Run) -> Hyper:
+    """Return the run's hyper-parameters as a pytree of float32 scalars."""
+    sections = Hyper(run.a2c, run.vae, run.imagination)
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sections)
+
+
+class Algorithm(NamedTuple):
+    """A meta-RL method for one seed; everything is pure, jit-able and vmap-able.
+
+    Attributes:
+      agent: what is evaluated; reads `params(state)`.
+      init: (key, hp) -> state. The state holds all that the next step reads: parameters,
+        optimisers, replay, the key and `hp`.
+      step: state -> (state, metrics), one meta-iteration.
+      params: state -> parameters.
+      belief: the task belief, if the method has one; reads the same parameters.
+    """
+
+    agent: Agent
+    init: Callable[[Key, Hyper], State]
+    step: Callable[[State], tuple[State, Metrics]]
+    params: Callable[[State], Params]
+    belief: Belief | None = None
+
+
+def sample_tasks(env: Env, key: Key, split: str, workers: int) -> Task:
+    """Return one task per worker, batched."""
+    return jax.vmap(lambda key: env.sample_task(key, split))(jax.random.split(key, workers))
+
+
+def true_return(tr: Transition) -> Array:
+    """Return the mean return of an episode in the environment's own reward, [T, W] -> []."""
+    return tr.env_reward.sum() / jnp.maximum(tr.last.sum(), 1)

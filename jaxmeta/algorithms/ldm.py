@@ -1,0 +1,156 @@
+"""Latent Dynamics Mixture (Lee & Chung 2021): RL2, trained on imagined tasks as well.
+
+Workers come in groups. Normal workers live in real training tasks; they feed the belief
+(a VAE over task dynamics) and lend their latents. Mixture workers are paid by the decoder
+for a random mixture of those latents. One policy learns from both.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from jaxmeta import buffers
+from jaxmeta.a2c import a2c_loss, by_group, descend, encoder_optimiser, policy_optimiser
+from jaxmeta.agent import Params, Transition
+from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return
+from jaxmeta.belief import replayed, replayed_like, variational_belief
+from jaxmeta.config import VAE, Run
+from jaxmeta.env import Array, Env, Key
+from jaxmeta.imagine import MixtureTask, latent_mixture, mixture_weights
+from jaxmeta.networks import Encoder
+from jaxmeta.recurrent import recurrent
+from jaxmeta.rollout import Rollout, collect
+
+
+class LDMState(NamedTuple):
+    """All that the next step reads."""
+
+    params: Params  # groups "encoder" and "policy" (RL); "belief" and "decoder" (VAE)
+    opt: optax.OptState
+    vae_opt: optax.OptState
+    replay: buffers.Trajectories
+    key: Key
+    update: Array  # []
+    hp: Hyper
+
+
+RL, LATENT = ("encoder", "policy"), ("belief", "decoder")  # parameter groups by loss
+
+
+def optimiser(hp: Hyper) -> optax.GradientTransformation:
+    """Return one optimiser for the policy and one for its encoder, as in RL2."""
+    return by_group({"encoder": encoder_optimiser(hp.a2c), "policy": policy_optimiser(hp.a2c)})
+
+
+def vae_optimiser(hp: VAE) -> optax.GradientTransformation:
+    """Return the belief's optimiser: encoder and decoder together, no clipping."""
+    return optax.adam(hp.learning_rate)
+
+
+def part(params: Params, groups: tuple[str, ...]) -> Params:
+    """Return some of the parameter groups."""
+    return {name: params[name] for name in groups}
+
+
+def ldm(env: Env, run: Run) -> Algorithm:
+    """Return LDM with A2C (Algorithm 1 of the paper)."""
+    net = recurrent(env, run, run.networks.head)
+    (width,) = env.obs_space.shape
+    encoder = Encoder(env.action_space, width, run.networks, run.vae.latent)
+    belief = variational_belief(env, run, encoder, "belief")
+    groups = run.workers // run.group
+
+    def init(key: Key, hp: Hyper) -> LDMState:
+        key_net, key_belief = jax.random.split(jax.random.fold_in(key, 0))
+        params = net.init(key_net) | belief.init(key_belief)
+        return LDMState(
+            params=params,
+            opt=optimiser(hp).init(part(params, RL)),
+            vae_opt=vae_optimiser(hp.vae).init(part(params, LATENT)),
+            replay=buffers.empty(replayed_like(env), run.vae.capacity),
+            key=jax.random.fold_in(key, 1),
+            update=jnp.zeros((), jnp.int32),
+            hp=hp,
+        )
+
+    def collect_group(params: Params, hp: Hyper, key: Key) -> tuple[Rollout, Array]:
+        """Return one group's rollout [T, W] and which of its workers imagined [W]."""
+        key_tasks, key_mixture, key_rollout = jax.random.split(key, 3)
+        weights, imagined = mixture_weights(key_mixture, hp.imagination, run.vae.latent)
+        tasks = sample_tasks(env, key_tasks, run.train_split, run.group)
+        world = latent_mixture(env, belief, params, hp.vae, hp.imagination)
+        mixtures = MixtureTask(tasks, weights, imagined)
+        rollout = collect(net.agent, world, params, mixtures, key_rollout, run.train_split)
+        return rollout, imagined
+
+    def normal_first(tr: Transition, imagined: Array) -> tuple[Transition, Transition]:
+        """Split one group's transitions [T, W] into normal and mixture workers'."""
+        order = jnp.argsort(imagined, stable=True)
+        normal = run.imagination.normal
+        return tuple(
+            jax.tree.map(lambda x, rows=rows: x[:, rows], tr)
+            for rows in (order[:normal], order[normal:])
+        )
+
+    def improve_belief(
+        carry: tuple[Params, optax.OptState], key: Key, replay: buffers.Trajectories, hp: VAE
+    ) -> tuple[tuple[Params, optax.OptState], Metrics]:
+        """Take one step on the ELBO of a batch from the replay."""
+        params, opt = carry
+        key_batch, key_elbo = jax.random.split(key)
+        batch = buffers.sample(replay, key_batch, run.vae.batch)
+        grads, metrics = jax.grad(belief.elbo, has_aux=True)(params, batch, key_elbo, hp)
+        return descend(vae_optimiser(hp), grads, opt, params), metrics
+
+    def step(state: LDMState) -> tuple[LDMState, Metrics]:
+        hp = state.hp
+        key_groups, key_belief = jax.random.split(jax.random.fold_in(state.key, state.update))
+        keys = jax.random.split(key_groups, groups)
+        by_group = jax.vmap(
+            collect_group, in_axes=(None, None, 0), out_axes=(Rollout(1, 1, 0), 0)
+        )
+        grouped, imagined = by_group(state.params, hp, keys)
+        in_group = jax.vmap(normal_first, in_axes=(1, 0), out_axes=1)
+        normal, mixture = (
+            jax.tree.map(merge_groups, tr) for tr in in_group(grouped.transitions, imagined)
+        )
+        rollout = Rollout(
+            jax.tree.map(merge_groups, grouped.transitions),
+            jax.tree.map(merge_groups, grouped.records),
+            jax.tree.map(lambda x: x.reshape(run.workers, *x.shape[2:]), grouped.memory),
+        )
+
+        def loss(params: Params) -> tuple[Array, Metrics]:
+            return a2c_loss(net.evaluate(params, rollout), rollout.transitions, hp.a2c)
+
+        rl_params = part(state.params, RL)
+        grads, metrics = jax.grad(loss, has_aux=True)(rl_params)
+        rl_params, opt = descend(optimiser(hp), grads, state.opt, rl_params)
+
+        # Only real rewards teach the belief.
+        replay = buffers.add(state.replay, replayed(normal), run.vae.replay)
+        carry = (part(state.params, LATENT), state.vae_opt)
+        (latent_params, vae_opt), elbo_metrics = lax.scan(
+            lambda carry, key: improve_belief(carry, key, replay, hp.vae),
+            carry,
+            jax.random.split(key_belief, run.vae.updates),
+        )
+        metrics |= jax.tree.map(jnp.mean, elbo_metrics) | {
+            "return_train": true_return(normal),
+            "return_imagined": mixture.reward.sum() / jnp.maximum(mixture.last.sum(), 1),
+            "grad_norm": optax.global_norm(grads),
+        }
+        state = LDMState(
+            rl_params | latent_params, opt, vae_opt, replay, state.key, state.update + 1, hp
+        )
+        return state, metrics
+
+    return Algorithm(net.agent, init, step, lambda state: state.params, belief)
+
+
+def merge_groups(x: Array) -> Array:
+    """Return [T, G, W, ...] as [T, G * W, ...]."""
+    return x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:])

@@ -1,0 +1,431 @@
+"""Run: the typed, frozen and complete description of one training run.
+
+This module imports no jax: a bad command line is refused in a fraction of a second. Fields
+that are floats become traced numbers in the compiled step, so a sweep over them is a
+`vmap`; integers and words are structure.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxmeta import registry
+from jaxmeta.errors import ConfigError
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    choices: tuple[Any, ...] = (),
+) -> Any:
+    """Return a dataclass field with its meaning and what it may be (low <= value <= high)."""
+    limits = {"low": low, "high": high, "below": below, "choices": choices}
+    return field(default=default, metadata={"doc": doc, **limits})
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """The trial: several episodes of one task."""
+
+    episodes: int = setting(4, "episodes of a trial (N)", low=1)
+    boundary: str = setting(
+        "terminal",
+        "what the agent sees at an episode's end: its last observation, or the next start",
+        choices=("terminal", "start"),
+    )
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Sizes of the agent's networks."""
+
+    state_embedding: int = setting(32, "units of the state embedding", low=1)
+    action_embedding: int = setting(16, "units of the action embedding; 0: not seen", low=0)
+    reward_embedding: int = setting(16, "units of the reward embedding", low=1)
+    hidden: int = setting(128, "units of the GRU", low=1)
+    head: int = setting(128, "entries of the encoder's mean, and of its logvar", low=1)
+    policy_layers: tuple[int, ...] = setting((128,), "hidden layers of actor and critic", low=1)
+    policy_sees_obs: bool = setting(True, "whether the policy reads the observation itself")
+
+
+@dataclass(frozen=True)
+class A2C:
+    """Advantage actor-critic, one gradient step per update (LDM's gridworld settings)."""
+
+    learning_rate: float = setting(7e-4, "of the policy (RMSprop)", low=0.0)
+    encoder_learning_rate: float = setting(7e-4, "of an encoder trained by RL (Adam)", low=0.0)
+    gamma: float = setting(0.95, "discount", low=0.0, high=1.0)
+    gae_lambda: float = setting(0.95, "decay of generalised advantages", low=0.0, high=1.0)
+    value_coef: float = setting(0.5, "weight of the value loss", low=0.0)
+    entropy_coef: float = setting(0.1, "weight of the entropy bonus", low=0.0)
+    max_grad_norm: float = setting(0.5, "largest gradient norm, per parameter group", low=0.0)
+    rmsprop_decay: float = setting(0.99, "decay of the mean square", low=0.0, below=1.0)
+    rmsprop_eps: float = setting(1e-5, "added to the root, not under it", low=0.0)
+
+
+@dataclass(frozen=True)
+class VAE:
+    """The belief over tasks: latent, reward decoder, evidence lower bound, replay."""
+
+    latent: int = setting(5, "dimensions of the latent", low=1)
+    decoder: str = setting(
+        "single",
+        "one output for the inputs below, or one per cell from the latent alone (multi)",
+        choices=("single", "multi"),
+    )
+    decoder_inputs: tuple[str, ...] = setting(
+        ("obs", "action", "next_obs"),
+        "what a single-head decoder reads beside the latent",
+        choices=("obs", "action", "next_obs"),
+    )
+    decoder_layers: tuple[int, ...] = setting((64, 32), "hidden layers of the decoder", low=1)
+    dropout: float = setting(
+        0.5, "rate on the decoder's embedded inputs, never on the latent", low=0.0, below=1.0
+    )
+    learning_rate: float = setting(1e-3, "of encoder and decoder (Adam)", low=0.0)
+    updates: int = setting(2, "gradient steps per update, where the belief has its own", low=0)
+    batch: int = setting(25, "trajectories per gradient step", low=1)
+    capacity: int = setting(100_000, "trajectories that the replay holds", low=1)
+    replay: str = setting(
+        "ring",
+        "overwrite the oldest trajectory, or freeze when full (the public code)",
+        choices=("ring", "frozen"),
+    )
+    kl_weight: float = setting(1.0, "weight of the chained KL terms", low=0.0)
+    reduction: str = setting(
+        "sum",
+        "of the reconstruction over decoded steps (mean: the public code of LDM)",
+        choices=("sum", "mean"),
+    )
+    pairs: str = setting(
+        "random",
+        "(latent, step) pairs that a single-head decoder is trained on",
+        choices=("random", "all"),
+    )
+    elbo_latents: int = setting(32, "latents drawn per trajectory, with pairs=random", low=1)
+    elbo_steps: int = setting(30, "steps decoded per latent, with pairs=random", low=1)
+
+
+@dataclass(frozen=True)
+class Imagination:
+    """LDM's mixture workers."""
+
+    normal: int = setting(14, "workers per group that live in real tasks (n)", low=1)
+    mixture: int = setting(2, "workers per group that live in imagined ones", low=0)
+    beta: float = setting(
+        1.0, "range of the mixture weights; 1: convex, more: beyond the training tasks", low=0.0
+    )
+    weights: str = setting(
+        "per_worker",
+        "one weight per normal worker (paper, Eq. 1), or one per latent dimension too (code)",
+        choices=("per_worker", "per_dimension"),
+    )
+    latents: str = setting(
+        "samples", "what is mixed: posterior samples or means", choices=("samples", "means")
+    )
+    dropout: str = setting(
+        "on", "the decoder's dropout while it pays mixture workers", choices=("on", "off")
+    )
+    roles: str = setting(
+        "last",
+        "mixture workers: the last of each group, or redrawn every update (code)",
+        choices=("last", "redrawn"),
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """When and how the agent is evaluated on fixed tasks."""
+
+    every: int = setting(1_000_000, "frames between evaluations, rounded up to updates", low=1)
+    rollouts: int = setting(4, "trials per task of the sampling policy", low=1)
+
+
+# Paper and public code disagree (Lee & Chung 2021): each field can be set alone, a preset
+# sets them together. By method.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "reference": {
+        "varibad": {"vae.replay": "frozen"},
+        "ldm": {
+            "imagination.weights": "per_dimension",
+            "imagination.roles": "redrawn",
+            "vae.reduction": "mean",
+            "vae.replay": "frozen",
+            "vae.pairs": "all",
+        },
+    },
+}
+
+SECTIONS: dict[str, type] = {
+    "trial": TrialOptions,
+    "networks": Networks,
+    "a2c": A2C,
+    "vae": VAE,
+    "imagination": Imagination,
+    "evaluation": Evaluation,
+}
+COMMON_SECTIONS = ("trial", "networks", "evaluation")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, all numbers filled in.
+
+    `env`, `method` and `preset` choose the base; fields left out keep its values. Sections
+    that a method does not have are None.
+
+    Raises:
+      ConfigError: names the field, the value and what is allowed.
+    """
+
+    env: str = setting("gridworld", "an environment's name, or FILE.py:FUNCTION")
+    method: str = setting("ldm", "a method's name, or FILE.py:FUNCTION")
+    preset: str = setting(
+        "paper",
+        "where paper and public code disagree, which to follow",
+        choices=tuple(PRESETS),
+    )
+    frames: int = setting(None, "environment steps per seed, over all workers", low=1)
+    seeds: int = setting(1, "how many; they are 0, 1, ... and train together", low=1)
+    workers: int = setting(16, "parallel workers; a multiple of the method's group", low=1)
+    train_split: str = setting(
+        "train", "tasks to train on; oracle: all splits together", choices=("train", "oracle")
+    )
+    log_every: int = setting(100_000, "frames between lines of metrics.jsonl", low=1)
+    trial: TrialOptions = None  # type: ignore[assignment]
+    networks: Networks = None  # type: ignore[assignment]
+    a2c: A2C = None  # type: ignore[assignment]
+    vae: VAE = None  # type: ignore[assignment]
+    imagination: Imagination = None  # type: ignore[assignment]
+    evaluation: Evaluation = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Fill in the base's values and check everything."""
+        check_value(self, "preset")
+        env, method = registry.env_spec(self.env), registry.method_spec(self.method)
+        base = base_values(env, method, self.preset)
+        for name in SECTIONS:
+            if name in (*COMMON_SECTIONS, *method.sections):
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, SECTIONS[name](**base.get(name, {})))
+            elif getattr(self, name) is not None:
+                raise ConfigError(f"{name}: method {self.method} has no such section")
+        if self.frames is None:
+            object.__setattr__(self, "frames", env.frames)
+        validate(self)
+        if env.horizon:
+            self.updates(env.horizon)
+
+    def updates(self, horizon: int) -> int:
+        """Return the number of updates, `frames` rounded up; an update is one trial per worker.
+
+        Raises:
+          ConfigError: fewer frames than one update.
+        """
+        per_update = self.frames_per_update(horizon)
+        if self.frames < per_update:
+            raise ConfigError(
+                f"frames = {self.frames}: must be at least one update, {per_update} frames"
+                f" ({self.workers} workers x {self.trial.episodes} episodes x {horizon} steps)"
+            )
+        return -(-self.frames // per_update)
+
+    def frames_per_update(self, horizon: int) -> int:
+        """Return the environment steps of one update, over all workers."""
+        return self.workers * self.trial.episodes * horizon
+
+    @property
+    def group(self) -> int:
+        """Return the number of workers that mix with each other (1 if the method does not)."""
+        mixes = self.imagination
+        return mixes.normal + mixes.mixture if mixes else 1
+
+    def replace(self, overrides: dict[str, Any]) -> "Run":
+        """Return the run with dotted fields changed: `{"imagination.beta": 1.5}`."""
+        tree: dict[str, Any] = {}
+        for name, value in overrides.items():
+            section, _, leaf = name.rpartition(".")
+            owner = getattr(self, section, None) if section else self
+            if name in ("env", "method", "preset"):
+                raise ConfigError(f"{name}: choose it when the Run is made; it decides the base")
+            if owner is None or leaf not in field_names(owner) or leaf in SECTIONS:
+                raise unknown_field(name, self)
+            tree.setdefault(section, {})[leaf] = value
+        top = tree.pop("", {})
+        sections = {
+            name: dataclasses.replace(getattr(self, name), **values)
+            for name, values in tree.items()
+        }
+        return dataclasses.replace(self, **top, **sections)
+
+    def fields(self) -> dict[str, Any]:
+        """Return all values under their dotted names."""
+        flat: dict[str, Any] = {}
+        for name in field_names(self):
+            value = getattr(self, name)
+            if name in SECTIONS:
+                if value is not None:
+                    flat |= {f"{name}.{k}": getattr(value, k) for k in field_names(value)}
+            else:
+                flat[name] = value
+        return flat
+
+    def to_json(self) -> str:
+        """Return the resolved configuration as JSON, one dotted name per line."""
+        return json.dumps(self.fields(), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Run":
+        """Read what `to_json` wrote.
+
+        Raises:
+          ConfigError: unknown or bad fields, or no JSON object.
+        """
+        try:
+            flat = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"config.json: not JSON ({error})") from None
+        if not isinstance(flat, dict):
+            raise ConfigError("config.json: must be an object of dotted names")
+        chosen = {k: flat.pop(k) for k in ("env", "method", "preset") if k in flat}
+        return Run(**chosen).replace(flat)
+
+
+def base_values(
+    env: registry.EnvSpec, method: registry.MethodSpec, preset: str
+) -> dict[str, dict[str, Any]]:
+    """Return values by section: the method's, then the environment's, then the preset's."""
+    layers = [
+        method.defaults,
+        env.defaults.get("*", {}),
+        env.defaults.get(method.name, {}),
+        PRESETS[preset].get(method.name, {}),
+    ]
+    sections: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            section, _, leaf = name.partition(".")
+            sections.setdefault(section, {})[leaf] = value
+    return sections
+
+
+def field_names(owner: Any) -> list[str]:
+    """Return a dataclass's field names."""
+    return [f.name for f in dataclasses.fields(owner)]
+
+
+def unknown_field(name: str, run: Run) -> ConfigError:
+    """Return the error for a dotted name that this run does not have."""
+    known = list(run.fields())
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"fields are {', '.join(known)}"
+    return ConfigError(f"{name}: {run.method} on {run.env} has no such field; {hint}")
+
+
+def allowed(f: dataclasses.Field) -> str:
+    """Return in words what a field may be."""
+    limits = f.metadata
+    if limits["choices"]:
+        kind = "some of" if "tuple" in str(f.type) else "one of"
+        return f"{kind} {', '.join(limits['choices'])}"
+    number = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    words = number.get(getattr(f.type, "__name__", ""), "numbers" if limits["low"] else "text")
+    bounds = [
+        f"{sign} {limits[key]:g}"
+        for key, sign in (("low", ">="), ("high", "<="), ("below", "<"))
+        if limits[key] is not None
+    ]
+    return " ".join([words, " and ".join(bounds)]).strip()
+
+
+def check_value(owner: Any, leaf: str, prefix: str = "") -> None:
+    """Check one field, converting what JSON or a command line can't tell apart.
+
+    Raises:
+      ConfigError: a value of the wrong kind or out of bounds.
+    """
+    f = next(f for f in dataclasses.fields(owner) if f.name == leaf)
+    value = getattr(owner, leaf)
+    limits = f.metadata
+    refuse = ConfigError(f"{prefix}{leaf} = {value!r}: must be {allowed(f)}")
+    if "tuple" in str(f.type):
+        value = parse_tuple(value)
+        if not value and leaf != "policy_layers":
+            raise refuse
+        if limits["choices"]:
+            good = set(value) <= set(limits["choices"]) and len(set(value)) == len(value)
+        else:
+            value = tuple(as_number(v, int) for v in value)
+            good = all(v is not None and v >= limits["low"] for v in value)
+    elif f.type is bool:
+        value = {"true": True, "false": False}.get(str(value).lower())
+        good = value is not None
+    elif f.type in (int, float):
+        value = as_number(value, f.type)
+        good = (
+            value is not None
+            and (limits["low"] is None or value >= limits["low"])
+            and (limits["high"] is None or value <= limits["high"])
+            and (limits["below"] is None or value < limits["below"])
+        )
+    else:
+        good = isinstance(value, str) and (not limits["choices"] or value in limits["choices"])
+    if not good:
+        raise refuse
+    object.__setattr__(owner, leaf, value)
+
+
+def parse_tuple(value: Any) -> tuple[Any, ...]:
+    """Return a tuple from a sequence, a lone number, or text such as "64,32"."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def as_number(value: Any, kind: type) -> Any:
+    """Return a finite int or float from a number or its text ("200_000", "1e8"), or None."""
+    if isinstance(value, bool):
+        return None
+    try:
+        if kind is int and not isinstance(value, (str, float)):
+            return int(value)
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not math.isfinite(number) or (kind is int and number != int(number)):
+        return None
+    return kind(number)
+
+
+def validate(run: Run) -> None:
+    """Check every field alone, then what fields demand of each other.
+
+    Raises:
+      ConfigError: see `Run`.
+    """
+    for leaf in field_names(run):
+        section = getattr(run, leaf)
+        if leaf not in SECTIONS:
+            check_value(run, leaf)
+        elif section is not None:
+            for name in field_names(section):
+                check_value(section, name, f"{leaf}.")
+    if run.imagination and run.imagination.mixture >= run.workers:
+        raise ConfigError(
+            f"imagination.mixture = {run.imagination.mixture}: must be less than workers"
+            f" ({run.workers})"
+        )
+    if run.workers % run.group:
+        raise ConfigError(
+            f"workers = {run.workers}: must be a multiple of the group of {run.group}"
+            f" (imagination.normal {run.imagination.normal} + imagination.mixture"
+            f" {run.imagination.mixture})"
+        )

@@ -1,0 +1,157 @@
+"""What an environment is: pure functions of a task, written for one worker.
+
+`vmap` makes the batch. A task is an argument, never an attribute: a batch of tasks is a
+batched pytree, and sampling, switching or mixing tasks needs no mechanism of its own.
+"""
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Key = jax.Array
+Task = Any
+EnvState = Any
+
+
+@dataclass(frozen=True)
+class Box:
+    """Real or integer vectors: every entry in [low, high]."""
+
+    shape: tuple[int, ...]
+    low: float = -float("inf")
+    high: float = float("inf")
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """The integers 0 to n - 1."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A reward that is `high` where the goal is met and `low` elsewhere."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Real:
+    """A reward that may be any number."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A finite set of states, for decoders with one output per state.
+
+    `index` maps an observation [O] to its state's number in 0 to n - 1.
+    """
+
+    n: int
+    index: Callable[[Array], Array]
+
+
+class Step(NamedTuple):
+    """What a step returns beside the state."""
+
+    obs: Array  # [O] what the agent sees next
+    reward: Array  # []
+    next_obs: Array  # [O] where the action led; equals obs unless an episode ended
+    last: Array  # [] bool: an episode ended, for whatever reason
+    discount: Array  # [] 0 where the MDP truly terminated or the trial ended, else 1
+    over: Array  # [] bool: the trial ended; a new task follows
+    env_reward: Array  # [] the true reward where `reward` is imagined, else the same
+
+
+def mdp_step(obs: Array, reward: Array, terminated: Array | bool = False) -> Step:
+    """Return the Step of a plain MDP, in which a trial is one episode."""
+    terminated = jnp.asarray(terminated)
+    discount = jnp.where(terminated, 0.0, 1.0)
+    return Step(obs, reward, obs, terminated, discount, terminated, reward)
+
+
+class Env(abc.ABC):
+    """A family of MDPs, one per task. Subclasses hold no state.
+
+    Attributes:
+      obs_space, action_space: what an agent sees and does.
+      reward: `Binary(low, high)` or `Real()`.
+      horizon: steps of an episode, at most.
+      splits: disjoint task sets by name; "train" comes first. `sample_task` also
+        understands "oracle": the union of all splits.
+      fixed_length: True where no episode can end before `horizon`; rollouts are then
+        faster, because no worker ever needs a new task in the middle.
+      cells: the finite set of states, where there is one.
+    """
+
+    obs_space: Box
+    action_space: Discrete | Box
+    reward: Binary | Real
+    horizon: int
+    splits: tuple[str, ...] = ("train",)
+    fixed_length: bool = False
+    cells: Cells | None = None
+
+    @abc.abstractmethod
+    def sample_task(self, key: Key, split: str) -> Task:
+        """Return a task drawn from a split, or from the union of all ("oracle")."""
+
+    @abc.abstractmethod
+    def eval_tasks(self, split: str) -> Task:
+        """Return the split's fixed evaluation tasks, batched on axis 0."""
+
+    @abc.abstractmethod
+    def reset(self, key: Key, task: Task) -> tuple[EnvState, Array]:
+        """Return the first state of an episode and its obs [O]."""
+
+    @abc.abstractmethod
+    def step(self, noise: Any, state: EnvState, action: Array, task: Task) -> tuple[EnvState, Step]:
+        """Return the next state and the Step; `noise` is what `draw` made for this step."""
+
+    def draw(self, key: Key) -> Any:
+        """Return all randomness of one step. It is drawn for every step before a rollout.
+
+        By default the key itself. Drawing numbers inside a scan is slow; an environment
+        that needs many overrides this.
+        """
+        return key
+
+    def best_return(self, task: Task) -> Array:
+        """Return the highest return of one episode with the task known; nan if unknown."""
+        del task
+        return jnp.nan * jnp.ones(())
+
+
+class Wrapper(Env):
+    """An environment made from an environment: the same tasks, spaces and lengths."""
+
+    def __init__(self, env: Env):
+        self.env = env
+        self.obs_space, self.action_space = env.obs_space, env.action_space
+        self.reward, self.horizon, self.splits = env.reward, env.horizon, env.splits
+        self.fixed_length, self.cells = env.fixed_length, env.cells
+
+    def sample_task(self, key: Key, split: str) -> Task:
+        """Return the inner environment's task."""
+        return self.env.sample_task(key, split)
+
+    def eval_tasks(self, split: str) -> Task:
+        """Return the inner environment's tasks."""
+        return self.env.eval_tasks(split)
+
+    def best_return(self, task: Task) -> Array:
+        """Return the inner environment's best return of an episode."""
+        return self.env.best_return(task)
+
+
+def where(condition: Array, then: Any, otherwise: Any) -> Any:
+    """Select between two pytrees by one scalar condition; typed keys are allowed."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), then, otherwise)

@@ -1,0 +1,160 @@
+"""The gated recurrent unit, written for a batch, with its own backward pass.
+
+Differentiating a scan adds up the weights' gradients step by step. Here the backward pass
+recomputes all gates in one large product, walks back through time for the gates' gradients
+alone, and forms each weight's gradient in one product over time and batch.
+
+It is the one function of the library that is not written for a single worker: `vmap` over
+shared weights would materialise one weight gradient per worker.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxmeta.env import Array, Key
+
+GATES = ("r", "z", "n")
+Params = dict[str, Any]
+
+
+def init_gru(key: Key, inputs: int, hidden: int) -> Params:
+    """Return GRU weights, orthogonal over the three stacked gates; biases are zero.
+
+    The matrices are kept apart by gate: slicing a stacked product inside the step costs
+    XLA on CPU its vectorised loop (27 instead of 8 us a step).
+    """
+    key_input, key_hidden = jax.random.split(key)
+    orthogonal = jax.nn.initializers.orthogonal()
+    stacked = {
+        "wi": orthogonal(key_input, (3 * hidden, inputs)),
+        "wh": orthogonal(key_hidden, (3 * hidden, hidden)),
+    }
+    weights = {k: dict(zip(GATES, jnp.split(w.T, 3, axis=1), strict=True)) for k, w in stacked.items()}
+    biases = {k: {g: jnp.zeros(hidden) for g in GATES} for k in ("bi", "bh")}
+    return weights | biases
+
+
+def affine(x: Array, kernel: Array, bias: Array) -> Array:
+    """Return x W + b: x [..., D] -> [..., F]."""
+    return x @ kernel + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def gru_step(params: Params, h: Array, x: Array) -> Array:
+    """Return the next hidden state: h [..., H], x [..., D] -> [..., H].
+
+    n = tanh(W_n x + b + r * (U_n h + c)); h' = (1 - z) n + z h. Both biases exist, as in
+    PyTorch: they change the clipped gradient's norm and the optimiser's step.
+    """
+    return _blend(h, _inputs(params, x), _hidden(params, h))
+
+
+def _inputs(params: Params, x: Array) -> dict[str, Array]:
+    return {g: affine(x, params["wi"][g], params["bi"][g]) for g in GATES}
+
+
+def _hidden(params: Params, h: Array) -> dict[str, Array]:
+    return {g: affine(h, params["wh"][g], params["bh"][g]) for g in GATES}
+
+
+def _blend(h: Array, xs: dict[str, Array], hs: dict[str, Array]) -> Array:
+    r, z = jax.nn.sigmoid(xs["r"] + hs["r"]), jax.nn.sigmoid(xs["z"] + hs["z"])
+    n = jnp.tanh(xs["n"] + r * hs["n"])
+    return n + z * (h - n)
+
+
+@jax.custom_vjp
+def gru_unroll(params: Params, x: Array, start: Array, keep: Array) -> Array:
+    """Return all hidden states, [T + 1, B, H], from the start on.
+
+    Args:
+      x: inputs, [T, B, D].
+      start: the first hidden state, [B, H].
+      keep: [T, B], 0 where a trial ends with input t: the state after it is zero again.
+    """
+
+    def step(h: Array, inputs: tuple[dict[str, Array], Array]) -> tuple[Array, Array]:
+        xs, kept = inputs
+        h = _blend(h, xs, _hidden(params, h)) * kept[:, None]
+        return h, h
+
+    _, hs = lax.scan(step, start, (_inputs(params, x), keep))
+    return jnp.concatenate([start[None], hs])
+
+
+@jax.custom_vjp
+def gru_replay(params: Params, x: Array, hs: Array, keep: Array) -> Array:
+    """Return `hs`, differentiably: `gru_unroll` where its result is already known.
+
+    The rollout of an on-policy method has computed the hidden states with these very
+    parameters, so the update need not repeat the forward scan.
+
+    Args:
+      x: inputs, [T, B, D].
+      hs: hidden states, [T + 1, B, H], as `gru_unroll` gives them.
+      keep: as in `gru_unroll`.
+    """
+    del params, x, keep
+    return hs
+
+
+def _backward(params: Params, x: Array, hs: Array, keep: Array, g: Array) -> tuple[Any, Array, Array]:
+    """Return the gradients by params, x and start for cotangents g [T + 1, B, H]."""
+    before = hs[:-1]
+    xs, us = _inputs(params, x), _hidden(params, before)
+    r, z = jax.nn.sigmoid(xs["r"] + us["r"]), jax.nn.sigmoid(xs["z"] + us["z"])
+    n = jnp.tanh(xs["n"] + r * us["n"])
+    # What the gradient of h' is multiplied by on its way to each gate's input.
+    to_z = (before - n) * z * (1 - z)
+    to_n = (1 - z) * (1 - n * n)
+    to_r = us["n"] * r * (1 - r)
+    transposed = {gate: params["wh"][gate].T for gate in GATES}
+
+    def step(dh: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
+        g_after, kept, z, r, to_z, to_n, to_r = inputs
+        dh = (dh + g_after) * kept[:, None]
+        dz, dn = dh * to_z, dh * to_n
+        back = dz @ transposed["z"] + (dn * to_r) @ transposed["r"] + (dn * r) @ transposed["n"]
+        return dh * z + back, (dz, dn)
+
+    inputs = (g[1:], keep, z, r, to_z, to_n, to_r)
+    dstart, (dz, dn) = lax.scan(step, jnp.zeros_like(hs[0]), inputs, reverse=True)
+    d_input = {"r": dn * to_r, "z": dz, "n": dn}
+    d_hidden = d_input | {"n": dn * r}
+
+    def product(a: Array, b: Array) -> Array:
+        return jnp.einsum("tbi,tbj->ij", a, b)
+
+    d_params = {
+        "wi": {gate: product(x, d_input[gate]) for gate in GATES},
+        "wh": {gate: product(before, d_hidden[gate]) for gate in GATES},
+        "bi": {gate: d_input[gate].sum((0, 1)) for gate in GATES},
+        "bh": {gate: d_hidden[gate].sum((0, 1)) for gate in GATES},
+    }
+    dx = sum(d_input[gate] @ params["wi"][gate].T for gate in GATES)
+    return d_params, dx, dstart + g[0]
+
+
+def _unroll_forward(params: Params, x: Array, start: Array, keep: Array) -> tuple[Array, tuple]:
+    hs = gru_unroll(params, x, start, keep)
+    return hs, (params, x, hs, keep)
+
+
+def _unroll_backward(saved: tuple, g: Array) -> tuple:
+    d_params, dx, dstart = _backward(*saved, g)
+    return d_params, dx, dstart, None
+
+
+def _replay_forward(params: Params, x: Array, hs: Array, keep: Array) -> tuple[Array, tuple]:
+    return hs, (params, x, hs, keep)
+
+
+def _replay_backward(saved: tuple, g: Array) -> tuple:
+    d_params, dx, _ = _backward(*saved, g)
+    return d_params, dx, None, None
+
+
+gru_unroll.defvjp(_unroll_forward, _unroll_backward)
+gru_replay.defvjp(_replay_forward, _replay_backward)

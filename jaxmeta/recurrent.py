@@ -1,0 +1,87 @@
+"""The recurrent actor-critic that RL2, LDM and gridworld variBAD have in common."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jaxmeta import dists
+from jaxmeta.agent import Agent, Params, Transition
+from jaxmeta.config import Run
+from jaxmeta.env import Array, Env, Key
+from jaxmeta.networks import Encoder, Policy, example_action, example_obs
+from jaxmeta.rollout import Rollout
+
+
+class Evaluated(NamedTuple):
+    """What a policy-gradient loss needs of a batch of rollouts."""
+
+    log_prob: Array  # [T, W] of the actions taken
+    entropy: Array  # [T, W]
+    value: Array  # [T, W]
+    bootstrap: Array  # [W] the value after the last step
+
+
+class Recurrent(NamedTuple):
+    """The actor-critic's functions; `params` has the groups "encoder" and "policy".
+
+    Attributes:
+      encoder: the encoder's module, which a belief may share.
+      init: key -> params.
+      agent: acts on the encoder's mean and logvar; its memory is the hidden state [H],
+        recorded before each action.
+      evaluate: (params, rollout [T, W]) -> Evaluated; gradients flow through time. It
+        takes the rollout's hidden states as given, so `params` must be those that
+        collected it.
+    """
+
+    encoder: Encoder
+    init: Callable[[Key], Params]
+    agent: Agent
+    evaluate: Callable[[Params, Rollout], Evaluated]
+
+
+def recurrent(env: Env, run: Run, head: int) -> Recurrent:
+    """Return the actor-critic; `head` is the length of the encoder's mean."""
+    (width,) = env.obs_space.shape
+    encoder = Encoder(env.action_space, width, run.networks, head)
+    policy = Policy(env.action_space, run.networks.policy_layers, run.networks.policy_sees_obs)
+
+    def init(key: Key) -> Params:
+        action, obs, zero = example_action(env), example_obs(env), jnp.zeros(())
+        latent = (jnp.zeros(head), jnp.zeros(head))
+        return {
+            "encoder": encoder.init(key, action, obs, zero, method="everything"),
+            "policy": policy.init(key, obs, latent, method="everything"),
+        }
+
+    def act(params: Params, memory: Array, obs: Array, noise: Array) -> tuple[Array, Array]:
+        latent = encoder.apply(params["encoder"], memory, method="posterior")
+        outputs = policy.apply(params["policy"], obs, latent, method="act")
+        return dists.sample(outputs, noise, env.action_space), memory
+
+    def observe(params: Params, memory: Array, tr: Transition) -> Array:
+        inputs = (memory, tr.action, tr.seen, tr.reward)
+        return encoder.apply(params["encoder"], *inputs, method="step")
+
+    def evaluate(params: Params, rollout: Rollout) -> Evaluated:
+        tr = rollout.transitions
+        known = jnp.concatenate([rollout.records, rollout.memory[None]])
+        keep = 1.0 - tr.over
+        inputs = (tr.action, tr.seen, tr.reward, keep, known)
+        hs = encoder.apply(params["encoder"], *inputs, method="replay")
+        latent = encoder.apply(params["encoder"], hs, method="posterior")
+        obs = jnp.concatenate([tr.obs, tr.seen[-1:]])
+        value = policy.apply(params["policy"], obs, latent, method="value")
+        before = tuple(x[:-1] for x in latent)
+        outputs = policy.apply(params["policy"], tr.obs, before, method="act")
+        pi = dists.distribution(outputs, env.action_space)
+        return Evaluated(pi.log_prob(tr.action), pi.entropy(), value[:-1], value[-1])
+
+    agent = Agent(
+        draw=lambda key: dists.draw(key, env.action_space),
+        begin=lambda params: encoder.begin(),
+        act=act,
+        observe=observe,
+    )
+    return Recurrent(encoder, init, agent, evaluate)

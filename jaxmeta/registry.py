@@ -1,0 +1,159 @@
+"""Environments and methods by name, without importing them.
+
+Built-ins and third parties are found through the entry-point groups `jaxmeta.environments`
+and `jaxmeta.methods`: each entry is a dict of name -> spec, in a module that imports no
+jax. A name of the form FILE.py:FUNCTION is loaded from that file when it is made.
+"""
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from jaxmeta.errors import ConfigError
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class EnvSpec(NamedTuple):
+    """An environment: where its maker is, and what it changes in a Run.
+
+    Attributes:
+      make: "module:function" that returns an Env.
+      about: one line for lists.
+      horizon: steps of an episode, so that budgets are checked early; 0: not known here.
+      frames: default budget, steps per seed over all workers.
+      defaults: dotted fields by method name, or by "*" for every method.
+    """
+
+    make: str
+    about: str
+    horizon: int = 0
+    frames: int = 10_000_000
+    defaults: Mapping[str, Mapping[str, Any]] = NOTHING
+
+
+class MethodSpec(NamedTuple):
+    """A method: where it is built, which sections of a Run it has, its defaults."""
+
+    name: str
+    make: str  # "module:function" that takes (env, run) and returns an Algorithm
+    about: str
+    sections: tuple[str, ...]
+    defaults: Mapping[str, Any] = NOTHING
+
+
+_registered: dict[str, dict[str, Any]] = {"environments": {}, "methods": {}}
+
+
+def register_env(name: str, spec: EnvSpec) -> None:
+    """Add an environment under a new name.
+
+    Raises:
+      ConfigError: the name is taken.
+    """
+    _register("environments", name, spec)
+
+
+def register_method(spec: MethodSpec) -> None:
+    """Add a method under a new name.
+
+    Raises:
+      ConfigError: the name is taken.
+    """
+    _register("methods", spec.name, spec)
+
+
+def _register(kind: str, name: str, spec: Any) -> None:
+    if name in specs(kind):
+        raise ConfigError(f"{kind}: {name} is registered already")
+    _registered[kind][name] = spec
+
+
+def specs(kind: str) -> dict[str, Any]:
+    """Return all specs of a kind, "environments" or "methods", by name.
+
+    Raises:
+      ConfigError: two entry points claim one name.
+    """
+    found: dict[str, Any] = {}
+    for entry in entry_points(group=f"jaxmeta.{kind}"):
+        for name, spec in entry.load().items():
+            if found.setdefault(name, spec) is not spec:
+                raise ConfigError(f"{kind}: {name} is registered twice (by {entry.value} too)")
+    return found | _registered[kind]
+
+
+def is_file(name: str) -> bool:
+    """Whether a name means FILE.py:FUNCTION."""
+    return name.rpartition(":")[0].endswith(".py") or name.endswith(".py")
+
+
+def env_spec(name: str) -> EnvSpec:
+    """Return an environment's spec; one from a file has the general defaults.
+
+    Raises:
+      ConfigError: an unknown name or a missing file.
+    """
+    if is_file(name):
+        return EnvSpec(make=existing_file(name, "env"), about="from a file")
+    return _find("environments", "env", name)
+
+
+def method_spec(name: str) -> MethodSpec:
+    """Return a method's spec; one from a file has all sections.
+
+    Raises:
+      ConfigError: an unknown name or a missing file.
+    """
+    if is_file(name):
+        make = existing_file(name, "method")
+        return MethodSpec(name, make, "from a file", ("a2c", "vae", "imagination"))
+    return _find("methods", "method", name)
+
+
+def _find(kind: str, field: str, name: str) -> Any:
+    known = specs(kind)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(
+            f"{field} = {name!r}: must be one of {', '.join(sorted(known))},"
+            f" or FILE.py:FUNCTION{hint}"
+        )
+    return known[name]
+
+
+def existing_file(name: str, field: str) -> str:
+    """Return FILE.py:FUNCTION with the function filled in ("make").
+
+    Raises:
+      ConfigError: there is no such file.
+    """
+    path, colon, function = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
+    if not Path(path).is_file():
+        raise ConfigError(f"{field} = {name!r}: there is no file {path}")
+    return f"{path}:{function if colon else 'make'}"
+
+
+def load(make: str) -> Callable[..., Any]:
+    """Return the function that "module:function" or "FILE.py:FUNCTION" names.
+
+    Raises:
+      ConfigError: the function does not exist.
+    """
+    place, _, name = make.rpartition(":")
+    if place.endswith(".py"):
+        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        module = importlib.import_module(place)
+    if not hasattr(module, name):
+        raise ConfigError(f"{make}: {place} has no function {name}")
+    return getattr(module, name)

@@ -1,0 +1,127 @@
+"""Workers: one that lives through a trial, many at once, and adaptation at meta-test."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxmeta.agent import Agent, Memory, Params, Transition
+from jaxmeta.env import Array, Binary, Env, EnvState, Key, Task, where
+from jaxmeta.trial import Trial
+
+WORKERS = "workers"  # the axis over which workers of a group may see each other
+
+
+class Worker(NamedTuple):
+    """An agent in the middle of a trial."""
+
+    task: Task
+    state: EnvState
+    obs: Array  # [O]
+    memory: Memory
+
+
+class Rollout(NamedTuple):
+    """What one worker brings back; `collect` adds an axis after time."""
+
+    transitions: Transition  # [T]
+    records: Any  # [T]
+    memory: Memory  # after the last step
+
+
+def begin(agent: Agent, env: Env, params: Params, task: Task, key: Key) -> Worker:
+    """Return a worker at the start of a trial."""
+    state, obs = env.reset(key, task)
+    return Worker(task, state, obs, agent.begin(params))
+
+
+def interact(
+    agent: Agent, env: Env, params: Params, worker: Worker, noise: tuple[Any, Any]
+) -> tuple[Worker, Transition, Any]:
+    """Take one step: act, let the world answer, remember."""
+    noise_act, noise_env = noise
+    action, record = agent.act(params, worker.memory, worker.obs, noise_act)
+    state, step = env.step(noise_env, worker.state, action, worker.task)
+    transition = Transition(
+        obs=worker.obs,
+        action=action,
+        reward=step.reward,
+        next_obs=step.next_obs,
+        seen=step.obs,
+        last=step.last,
+        over=step.over,
+        discount=step.discount,
+        env_reward=step.env_reward,
+    )
+    memory = agent.observe(params, worker.memory, transition)
+    return Worker(worker.task, state, step.obs, memory), transition, record
+
+
+def unroll(
+    agent: Agent, env: Env, params: Params, task: Task, key: Key, split: str
+) -> Rollout:
+    """Let one worker live through `env.horizon` steps, from the start of a trial on.
+
+    Where trials can end early, the worker goes on with a new task from `split` and an
+    empty memory; where they cannot, nothing of that kind is computed.
+    """
+    length = env.horizon
+    key_reset, key_act, key_env, key_renew = jax.random.split(key, 4)
+    noise_act = jax.vmap(agent.draw)(jax.random.split(key_act, length))
+    noise_env = jax.vmap(env.draw)(jax.random.split(key_env, length))
+
+    def renew(worker: Worker, over: Array, key: Key) -> Worker:
+        key_task, key_reset = jax.random.split(key)
+        task = env.sample_task(key_task, split)
+        return where(over, begin(agent, env, params, task, key_reset), worker)
+
+    def fixed(worker: Worker, noise: Any) -> tuple[Worker, tuple[Transition, Any]]:
+        worker, transition, record = interact(agent, env, params, worker, noise)
+        return worker, (transition, record)
+
+    def renewed(worker: Worker, xs: Any) -> tuple[Worker, tuple[Transition, Any]]:
+        noise, key = xs
+        worker, (transition, record) = fixed(worker, noise)
+        return renew(worker, transition.over, key), (transition, record)
+
+    worker = begin(agent, env, params, task, key_reset)
+    noise = (noise_act, noise_env)
+    if env.fixed_length:
+        worker, (transitions, records) = lax.scan(fixed, worker, noise)
+    else:
+        keys = jax.random.split(key_renew, length)
+        worker, (transitions, records) = lax.scan(renewed, worker, (noise, keys))
+    return Rollout(transitions, records, worker.memory)
+
+
+def collect(
+    agent: Agent, env: Env, params: Params, tasks: Task, key: Key, split: str
+) -> Rollout:
+    """Unroll one worker per task [W]: transitions and records [T, W], memories [W]."""
+    workers = jax.tree.leaves(tasks)[0].shape[0]
+    one = lambda task, key: unroll(agent, env, params, task, key, split)  # noqa: E731
+    return jax.vmap(one, out_axes=Rollout(1, 1, 0), axis_name=WORKERS)(
+        tasks, jax.random.split(key, workers)
+    )
+
+
+class Adaptation(NamedTuple):
+    """What an agent made of one task, episode by episode."""
+
+    returns: Array  # [N]
+    reached: Array  # [N] bool: the goal was met (binary rewards; else all False)
+    rollout: Rollout
+
+
+def adaptation(agent: Agent, env: Trial, params: Params, task: Task, key: Key) -> Adaptation:
+    """Play one trial of a task without any update of parameters (meta-test)."""
+    rollout = unroll(agent, env, params, task, key, env.splits[0])
+    tr = rollout.transitions
+    # A trial that ended early is followed by another; only the first one counts.
+    first = jnp.cumsum(tr.over) - tr.over == 0
+    episode = jnp.cumsum(tr.last) - tr.last
+    member = (episode == jnp.arange(env.episodes)[:, None]) & first[None]  # [N, T]
+    returns = jnp.where(member, tr.env_reward[None], 0.0).sum(1)
+    high = env.reward.high if isinstance(env.reward, Binary) else jnp.inf
+    return Adaptation(returns, (member & (tr.env_reward == high)[None]).any(1), rollout)

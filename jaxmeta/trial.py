@@ -1,0 +1,90 @@
+"""The BAMDP: N episodes of one task, played as one trial (`Env -> Env`)."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmeta.env import Array, Env, EnvState, Key, Step, Task, Wrapper, where
+
+
+class TrialState(NamedTuple):
+    """Where a trial stands."""
+
+    inner: EnvState
+    episode: Array  # [] episodes finished
+    t: Array  # [] steps taken in the running episode
+
+
+class TrialNoise(NamedTuple):
+    """The randomness of one step of a trial."""
+
+    step: Any
+    reset: Key
+
+
+class Trial(Wrapper):
+    """See `trial`."""
+
+    def __init__(self, env: Env, episodes: int, boundary: str):
+        super().__init__(env)
+        self.episodes, self.boundary = episodes, boundary
+        self.horizon = episodes * env.horizon
+        (width,) = env.obs_space.shape
+        low, high = min(env.obs_space.low, 0.0), max(env.obs_space.high, 1.0)
+        self.obs_space = replace(env.obs_space, shape=(width + 1,), low=low, high=high)
+
+    def draw(self, key: Key) -> TrialNoise:
+        """Return the inner step's noise and a key for the reset behind an episode's end."""
+        key_step, key_reset = jax.random.split(key)
+        return TrialNoise(self.env.draw(key_step), key_reset)
+
+    def reset(self, key: Key, task: Task) -> tuple[TrialState, Array]:
+        """Start a trial: the flag is 0."""
+        inner, obs = self.env.reset(key, task)
+        zero = jnp.zeros((), jnp.int32)
+        return TrialState(inner, zero, zero), flagged(obs, zero)
+
+    def step(
+        self, noise: TrialNoise, state: TrialState, action: Array, task: Task
+    ) -> tuple[TrialState, Step]:
+        """Take one step; behind an episode's end the next episode of the task begins."""
+        inner, step = self.env.step(noise.step, state.inner, action, task)
+        t = state.t + 1
+        last = step.last | (t >= self.env.horizon)
+        episode = state.episode + last
+        over = episode >= self.episodes
+        start, start_obs = self.env.reset(noise.reset, task)
+        seen = jnp.where(last, start_obs, step.obs) if self.boundary == "start" else step.next_obs
+        return (
+            TrialState(where(last, start, inner), episode, jnp.where(last, 0, t)),
+            Step(
+                obs=flagged(seen, last),
+                reward=step.reward,
+                next_obs=flagged(step.next_obs, last),
+                last=last,
+                # Credit crosses the inner boundaries and ends with the trial.
+                discount=jnp.where(over, 0.0, 1.0),
+                over=over,
+                env_reward=step.env_reward,
+            ),
+        )
+
+
+def flagged(obs: Array, last: Array) -> Array:
+    """Append the end flag to an observation: [O] -> [O + 1]."""
+    return jnp.concatenate([obs, last.astype(obs.dtype)[None]])
+
+
+def trial(env: Env, episodes: int, boundary: str = "terminal") -> Trial:
+    """Return the environment whose episodes are whole trials of `episodes` episodes.
+
+    Observations gain a last entry, 1 where the transition just taken ended an episode.
+    The two forms differ in what the agent sees there:
+      "terminal": the finished episode's last observation. The reset happens behind it,
+        and the next action is carried out from a start state that is never shown (the
+        public code of variBAD and LDM; both of our presets).
+      "start": the next episode's first observation, with the flag set.
+    """
+    return Trial(env, episodes, boundary)
