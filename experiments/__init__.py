@@ -1,0 +1,1 @@
+"""The papers' experiments as values of Run, the command line, figures and benchmarks."""

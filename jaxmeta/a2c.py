@@ -1,7 +1,6 @@
 """Advantage actor-critic: the loss, and the optimiser of the gridworld methods."""
 
 import jax
-import jax.numpy as jnp
 import optax
 from jax import lax
 

@@ -6,8 +6,9 @@ explain the whole trial, past and future, and each posterior is the next one's p
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -19,6 +20,7 @@ from jaxmeta.networks import (
     CellDecoder,
     Encoder,
     RewardDecoder,
+    call,
     example_action,
     example_obs,
 )
@@ -55,7 +57,7 @@ class Belief(NamedTuple):
       draw: key -> the noise of one `imagine`: a latent's normals [L] and dropout bits.
       imagine: (params, z, obs, action, next_obs, bits, hp) -> the reward paid for a step
         in the task z, []; bits None switches dropout off.
-      elbo: (params, replayed [T, B], key, hp) -> loss [] and metrics.
+      elbo: (params, replayed [B, T], key, hp) -> loss [] and metrics.
     """
 
     init: Callable[[Key], Params]
@@ -102,7 +104,7 @@ def random_bytes(key: Key, shape: tuple[int, ...]) -> Array:
     return lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:count].reshape(shape)
 
 
-def drop(embedded: Array, bits: Array, rate: Array) -> Array:
+def drop(embedded: Array, bits: Array, rate: Array | float) -> Array:
     """Zero each entry with probability `rate`, by 8 random bits each, and rescale the rest.
 
     The rate is rounded to 1/256; the scale follows what is really kept.
@@ -155,10 +157,10 @@ def variational_belief(env: Env, run: Run, encoder: Encoder, group: str) -> Beli
         }
 
     def update(params: Params, memory: Array, action: Array, seen: Array, reward: Array) -> Array:
-        return encoder.apply(params[group], memory, action, seen, reward, method="step")
+        return call(encoder, params[group], memory, action, seen, reward, method="step")
 
     def posterior(params: Params, memory: Array) -> Gaussian:
-        return Gaussian(*encoder.apply(params[group], memory, method="posterior"))
+        return Gaussian(*call(encoder, params[group], memory, method="posterior"))
 
     def draw(key: Key) -> tuple[Array, Array]:
         key_z, key_drop = jax.random.split(key)
@@ -182,18 +184,20 @@ def variational_belief(env: Env, run: Run, encoder: Encoder, group: str) -> Beli
     def elbo(
         params: Params, replayed: Replayed, key: Key, hp: VAE
     ) -> tuple[Array, dict[str, Array]]:
-        """Return the negative ELBO, averaged over trajectories; see `ldm.md` of the docs."""
-        steps, batch = replayed.reward.shape
-        keep = jnp.ones((steps, batch))
-        inputs = (replayed.action, replayed.seen, replayed.reward, keep)
-        hs = encoder.apply(params[group], *inputs, method="unroll")
+        """Return the negative ELBO, averaged over trajectories [B, T]; see docs/ldm.md."""
+        batch, steps = replayed.reward.shape
+        chex.assert_equal(steps, env.horizon)  # trajectory-major, whole trials
+        read = (replayed.action, replayed.seen, replayed.reward)
+        action, seen, reward = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), read)
+        inputs = (action, seen, reward, jnp.ones((steps, batch)))
+        hs = call(encoder, params[group], *inputs, method="unroll")
         q = posterior(params, hs)  # [T + 1, B, L]
         key_z, key_decode = jax.random.split(key)
         z = sample(q, jax.random.normal(key_z, q.mean.shape))
         keys = jax.random.split(key_decode, batch)
-        by_trial = jax.vmap(decoder.reconstruction, in_axes=(None, 1, 1, 0, None))
+        by_trial = jax.vmap(decoder.reconstruction, in_axes=(None, 1, 0, 0, None))
         reconstruction = by_trial(params["decoder"], z, replayed, keys, hp).mean()
-        divergence = jax.vmap(chained_kl, in_axes=(1, 1))(q, replayed.valid).mean()
+        divergence = jax.vmap(chained_kl, in_axes=(1, 0))(q, replayed.valid).mean()
         loss = reconstruction + hp.kl_weight * divergence
         return loss, {"elbo": -loss, "reconstruction": reconstruction, "kl": divergence}
 
@@ -235,7 +239,7 @@ def single_decoder(env: Env, run: Run) -> Decoder:
         return net.init(key, z, obs, example_action(env), obs, method="everything")
 
     def decode(params: Params, z: Array, embedded: Array) -> Array:
-        return net.apply(params, z, embedded, method="decode")
+        return call(net, params, z, embedded, method="decode")
 
     def predict(
         params: Params,
@@ -246,7 +250,7 @@ def single_decoder(env: Env, run: Run) -> Decoder:
         bits: Array | None,
         hp: VAE,
     ) -> Array:
-        embedded = net.apply(params, obs, action, next_obs, method="embed")
+        embedded = call(net, params, obs, action, next_obs, method="embed")
         if bits is not None:
             embedded = drop(embedded, bits, hp.dropout)
         return decode(params, z, embedded)
@@ -263,7 +267,7 @@ def single_decoder(env: Env, run: Run) -> Decoder:
 
     def embed(params: Params, trial: Replayed) -> Array:
         """Return every step's embedded inputs, [T, width]: once per trajectory."""
-        return net.apply(params, trial.obs, trial.action, trial.next_obs, method="embed")
+        return call(net, params, trial.obs, trial.action, trial.next_obs, method="embed")
 
     def random_pairs(params: Params, z: Array, trial: Replayed, key: Key, hp: VAE) -> Array:
         """Estimate sum_t R_t from K latents and D steps, without bias."""
@@ -320,11 +324,11 @@ def multi_decoder(env: Env, run: Run) -> Decoder:
         bits: Array | None,
         hp: VAE,
     ) -> Array:
-        return net.apply(params, z)[cells.index(next_obs)]
+        return call(net, params, z)[cells.index(next_obs)]
 
     def reconstruction(params: Params, z: Array, trial: Replayed, key: Key, hp: VAE) -> Array:
         """Return sum_t R_t from counts: how often each cell was met, and what it paid."""
-        prediction = net.apply(params, z)  # [T + 1, cells]
+        prediction = call(net, params, z)  # [T + 1, cells]
         cell = jax.vmap(cells.index)(trial.next_obs)
         length = trial.valid.sum()
         before = jnp.arange(z.shape[0]) <= length
@@ -338,7 +342,9 @@ def multi_decoder(env: Env, run: Run) -> Decoder:
                 whole += jnp.where(before, error @ count, 0.0).sum()
         else:
             error = prediction_error(
-                env, prediction[:, cell], jnp.broadcast_to(trial.reward[None], (z.shape[0], len(cell)))
+                env,
+                prediction[:, cell],
+                jnp.broadcast_to(trial.reward[None], (z.shape[0], len(cell))),
             )
             whole = jnp.where(before[:, None] & trial.valid[None], error, 0.0).sum()
         return whole if hp.reduction == "sum" else whole / length

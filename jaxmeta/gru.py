@@ -32,7 +32,9 @@ def init_gru(key: Key, inputs: int, hidden: int) -> Params:
         "wi": orthogonal(key_input, (3 * hidden, inputs)),
         "wh": orthogonal(key_hidden, (3 * hidden, hidden)),
     }
-    weights = {k: dict(zip(GATES, jnp.split(w.T, 3, axis=1), strict=True)) for k, w in stacked.items()}
+    weights = {
+        k: dict(zip(GATES, jnp.split(w.T, 3, axis=1), strict=True)) for k, w in stacked.items()
+    }
     biases = {k: {g: jnp.zeros(hidden) for g in GATES} for k in ("bi", "bh")}
     return weights | biases
 
@@ -100,7 +102,9 @@ def gru_replay(params: Params, x: Array, hs: Array, keep: Array) -> Array:
     return hs
 
 
-def _backward(params: Params, x: Array, hs: Array, keep: Array, g: Array) -> tuple[Any, Array, Array]:
+def _backward(
+    params: Params, x: Array, hs: Array, keep: Array, g: Array
+) -> tuple[Any, Array, Array]:
     """Return the gradients by params, x and start for cotangents g [T + 1, B, H]."""
     before = hs[:-1]
     xs, us = _inputs(params, x), _hidden(params, before)
@@ -142,7 +146,7 @@ def _unroll_forward(params: Params, x: Array, start: Array, keep: Array) -> tupl
     return hs, (params, x, hs, keep)
 
 
-def _unroll_backward(saved: tuple, g: Array) -> tuple:
+def _unroll_backward(saved: Any, g: Array) -> tuple:
     d_params, dx, dstart = _backward(*saved, g)
     return d_params, dx, dstart, None
 
@@ -151,7 +155,7 @@ def _replay_forward(params: Params, x: Array, hs: Array, keep: Array) -> tuple[A
     return hs, (params, x, hs, keep)
 
 
-def _replay_backward(saved: tuple, g: Array) -> tuple:
+def _replay_backward(saved: Any, g: Array) -> tuple:
     d_params, dx, _ = _backward(*saved, g)
     return d_params, dx, None, None
 

@@ -4,6 +4,8 @@ flax.linen modules, used through `init` and `apply` only: parameters are plain d
 Written for any leading axes; a worker has none.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -110,7 +112,7 @@ class Policy(nn.Module):
         self.actor = [UnitRows(width) for width in self.layers]
         self.critic = [UnitRows(width) for width in self.layers]
         if isinstance(self.action_space, Discrete):
-            self.head = nn.Dense(
+            self.head: nn.Module = nn.Dense(
                 self.action_space.n, kernel_init=nn.initializers.orthogonal(scale=0.01)
             )
         else:
@@ -233,6 +235,11 @@ class CellDecoder(nn.Module):
         for width in self.layers:
             z = nn.relu(Linear(width)(z))
         return Linear(self.cells)(z)
+
+
+def call(module: nn.Module, params: Any, *args: Any, method: str = "__call__") -> Any:
+    """Apply a module's method: the only place where flax is called with parameters."""
+    return module.apply(params, *args, method=method)
 
 
 def as_vector(action: Array, space: Discrete | Box) -> Array:

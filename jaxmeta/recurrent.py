@@ -9,7 +9,7 @@ from jaxmeta import dists
 from jaxmeta.agent import Agent, Params, Transition
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
-from jaxmeta.networks import Encoder, Policy, example_action, example_obs
+from jaxmeta.networks import Encoder, Policy, call, example_action, example_obs
 from jaxmeta.rollout import Rollout
 
 
@@ -56,25 +56,25 @@ def recurrent(env: Env, run: Run, head: int) -> Recurrent:
         }
 
     def act(params: Params, memory: Array, obs: Array, noise: Array) -> tuple[Array, Array]:
-        latent = encoder.apply(params["encoder"], memory, method="posterior")
-        outputs = policy.apply(params["policy"], obs, latent, method="act")
+        latent = call(encoder, params["encoder"], memory, method="posterior")
+        outputs = call(policy, params["policy"], obs, latent, method="act")
         return dists.sample(outputs, noise, env.action_space), memory
 
     def observe(params: Params, memory: Array, tr: Transition) -> Array:
         inputs = (memory, tr.action, tr.seen, tr.reward)
-        return encoder.apply(params["encoder"], *inputs, method="step")
+        return call(encoder, params["encoder"], *inputs, method="step")
 
     def evaluate(params: Params, rollout: Rollout) -> Evaluated:
         tr = rollout.transitions
         known = jnp.concatenate([rollout.records, rollout.memory[None]])
         keep = 1.0 - tr.over
         inputs = (tr.action, tr.seen, tr.reward, keep, known)
-        hs = encoder.apply(params["encoder"], *inputs, method="replay")
-        latent = encoder.apply(params["encoder"], hs, method="posterior")
+        hs = call(encoder, params["encoder"], *inputs, method="replay")
+        latent = call(encoder, params["encoder"], hs, method="posterior")
         obs = jnp.concatenate([tr.obs, tr.seen[-1:]])
-        value = policy.apply(params["policy"], obs, latent, method="value")
+        value = call(policy, params["policy"], obs, latent, method="value")
         before = tuple(x[:-1] for x in latent)
-        outputs = policy.apply(params["policy"], tr.obs, before, method="act")
+        outputs = call(policy, params["policy"], tr.obs, before, method="act")
         pi = dists.distribution(outputs, env.action_space)
         return Evaluated(pi.log_prob(tr.action), pi.entropy(), value[:-1], value[-1])
 

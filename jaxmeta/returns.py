@@ -6,7 +6,12 @@ from jaxmeta.env import Array
 
 
 def gae(
-    reward: Array, value: Array, discount: Array, bootstrap: Array, gamma: Array, lam: Array
+    reward: Array,
+    value: Array,
+    discount: Array,
+    bootstrap: Array,
+    gamma: Array | float,
+    lam: Array | float,
 ) -> Array:
     """Return generalised advantages [T] (Schulman et al. 2016, Eq. 16).
 

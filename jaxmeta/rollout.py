@@ -30,6 +30,9 @@ class Rollout(NamedTuple):
     memory: Memory  # after the last step
 
 
+WORKERS_AXIS = Rollout._make((1, 1, 0))  # where `collect` puts the workers: behind time
+
+
 def begin(agent: Agent, env: Env, params: Params, task: Task, key: Key) -> Worker:
     """Return a worker at the start of a trial."""
     state, obs = env.reset(key, task)
@@ -58,9 +61,7 @@ def interact(
     return Worker(worker.task, state, step.obs, memory), transition, record
 
 
-def unroll(
-    agent: Agent, env: Env, params: Params, task: Task, key: Key, split: str
-) -> Rollout:
+def unroll(agent: Agent, env: Env, params: Params, task: Task, key: Key, split: str) -> Rollout:
     """Let one worker live through `env.horizon` steps, from the start of a trial on.
 
     Where trials can end early, the worker goes on with a new task from `split` and an
@@ -95,13 +96,11 @@ def unroll(
     return Rollout(transitions, records, worker.memory)
 
 
-def collect(
-    agent: Agent, env: Env, params: Params, tasks: Task, key: Key, split: str
-) -> Rollout:
+def collect(agent: Agent, env: Env, params: Params, tasks: Task, key: Key, split: str) -> Rollout:
     """Unroll one worker per task [W]: transitions and records [T, W], memories [W]."""
     workers = jax.tree.leaves(tasks)[0].shape[0]
     one = lambda task, key: unroll(agent, env, params, task, key, split)  # noqa: E731
-    return jax.vmap(one, out_axes=Rollout(1, 1, 0), axis_name=WORKERS)(
+    return jax.vmap(one, out_axes=WORKERS_AXIS, axis_name=WORKERS)(
         tasks, jax.random.split(key, workers)
     )
 

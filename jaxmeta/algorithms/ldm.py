@@ -22,7 +22,7 @@ from jaxmeta.env import Array, Env, Key
 from jaxmeta.imagine import MixtureTask, latent_mixture, mixture_weights
 from jaxmeta.networks import Encoder
 from jaxmeta.recurrent import recurrent
-from jaxmeta.rollout import Rollout, collect
+from jaxmeta.rollout import WORKERS_AXIS, Rollout, collect
 
 
 class LDMState(NamedTuple):
@@ -109,9 +109,7 @@ def ldm(env: Env, run: Run) -> Algorithm:
         hp = state.hp
         key_groups, key_belief = jax.random.split(jax.random.fold_in(state.key, state.update))
         keys = jax.random.split(key_groups, groups)
-        by_group = jax.vmap(
-            collect_group, in_axes=(None, None, 0), out_axes=(Rollout(1, 1, 0), 0)
-        )
+        by_group = jax.vmap(collect_group, in_axes=(None, None, 0), out_axes=(WORKERS_AXIS, 0))
         grouped, imagined = by_group(state.params, hp, keys)
         in_group = jax.vmap(normal_first, in_axes=(1, 0), out_axes=1)
         normal, mixture = (
