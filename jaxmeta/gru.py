@@ -147,7 +147,8 @@ def _unroll_forward(params: Params, x: Array, start: Array, keep: Array) -> tupl
 
 
 def _unroll_backward(saved: Any, g: Array) -> tuple:
-    d_params, dx, dstart = _backward(*saved, g)
+    params, x, hs, keep = saved
+    d_params, dx, dstart = _backward(params, x, hs, keep, g)
     return d_params, dx, dstart, None
 
 
@@ -156,7 +157,8 @@ def _replay_forward(params: Params, x: Array, hs: Array, keep: Array) -> tuple[A
 
 
 def _replay_backward(saved: Any, g: Array) -> tuple:
-    d_params, dx, _ = _backward(*saved, g)
+    params, x, hs, keep = saved
+    d_params, dx, _ = _backward(params, x, hs, keep, g)
     return d_params, dx, None, None
 
 
