@@ -43,6 +43,7 @@ class Algorithm(NamedTuple):
       agent: what is evaluated; reads `params(state)`.
       init: (key, hp) -> state. The state holds all that the next step reads: parameters,
         optimisers, replay, the key and `hp`.
+      collect: state -> what the workers bring back, the first part of a step.
       step: state -> (state, metrics), one meta-iteration.
       params: state -> parameters.
       belief: the task belief, if the method has one; reads the same parameters.
@@ -50,6 +51,7 @@ class Algorithm(NamedTuple):
 
     agent: Agent
     init: Callable[[Key, Hyper], State]
+    collect: Callable[[State], Any]
     step: Callable[[State], tuple[State, Metrics]]
     params: Callable[[State], Params]
     belief: Belief | None = None
@@ -58,6 +60,11 @@ class Algorithm(NamedTuple):
 def sample_tasks(env: Env, key: Key, split: str, workers: int) -> Task:
     """Return one task per worker, batched."""
     return jax.vmap(lambda key: env.sample_task(key, split))(jax.random.split(key, workers))
+
+
+def update_key(state: State, role: int) -> Key:
+    """Return the key of one role (0: collecting, 1: learning) in the state's next update."""
+    return jax.random.fold_in(jax.random.fold_in(state.key, state.update), role)
 
 
 def true_return(tr: Transition) -> Array:

@@ -90,7 +90,7 @@ class VAE:
         0.5, "rate on the decoder's embedded inputs, never on the latent", low=0.0, below=1.0
     )
     learning_rate: float = setting(1e-3, "of encoder and decoder (Adam)", low=0.0)
-    updates: int = setting(2, "gradient steps per update, where the belief has its own", low=0)
+    updates: int = setting(2, "gradient steps per update, where the belief has its own", low=1)
     batch: int = setting(25, "trajectories per gradient step", low=1)
     capacity: int = setting(100_000, "trajectories that the replay holds", low=1)
     replay: str = setting(
@@ -325,7 +325,7 @@ def field_names(owner: Any) -> list[str]:
 def unknown_field(name: str, run: Run) -> ConfigError:
     """Return the error for a dotted name that this run does not have."""
     known = list(run.fields())
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     hint = f"did you mean {near[0]}?" if near else f"fields are {', '.join(known)}"
     return ConfigError(f"{name}: {run.method} on {run.env} has no such field; {hint}")
 

@@ -104,6 +104,11 @@ class Env(abc.ABC):
     def sample_task(self, key: Key, split: str) -> Task:
         """Return a task drawn from a split, or from the union of all ("oracle")."""
 
+    def next_task(self, key: Key, split: str, task: Task) -> Task:
+        """Return the task that follows one whose trial ended early, within a rollout."""
+        del task
+        return self.sample_task(key, split)
+
     @abc.abstractmethod
     def eval_tasks(self, split: str) -> Task:
         """Return the split's fixed evaluation tasks, batched on axis 0."""

@@ -48,6 +48,10 @@ class LatentMixture(Wrapper):
         """Return a real task; what a mixture worker is paid by is the algorithm's choice."""
         raise TypeError("a mixture task is drawn for a whole group: see `mixture_weights`")
 
+    def next_task(self, key: Key, split: str, task: MixtureTask) -> MixtureTask:
+        """Return a new real task; the worker keeps its role and its mixture."""
+        return task._replace(task=self.env.sample_task(key, split))
+
     def eval_tasks(self, split: str) -> Task:
         """Refuse: agents are evaluated on the bare environment."""
         raise TypeError("evaluate on the environment itself, not on imagined rewards")

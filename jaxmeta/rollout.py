@@ -74,7 +74,7 @@ def unroll(agent: Agent, env: Env, params: Params, task: Task, key: Key, split: 
 
     def renew(worker: Worker, over: Array, key: Key) -> Worker:
         key_task, key_reset = jax.random.split(key)
-        task = env.sample_task(key_task, split)
+        task = env.next_task(key_task, split, worker.task)
         return where(over, begin(agent, env, params, task, key_reset), worker)
 
     def fixed(worker: Worker, noise: Any) -> tuple[Worker, tuple[Transition, Any]]:

@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -64,8 +65,12 @@ def check(run: Run, path: Path) -> bool:
     if path.is_dir() and any(path.iterdir()):
         raise ConfigError(f"out = {path}: must be empty, new, or a run's folder; it holds files")
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(f"out = {path}: must be writable; {existing} is not")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise ConfigError(
+            f"out = {path}: must be writable; {existing} is not ({error.strerror})"
+        ) from None
     return False
 
 
@@ -73,10 +78,7 @@ class RunWriter:
     """Writes one run's directory, opened first and closed last."""
 
     def __init__(self, run: Run, path: Path, tasks: list[dict], devices: list[str]):
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"out = {path}: must be writable; {error.strerror}") from None
+        path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.manifest = manifest(devices)
         self.metrics_file = (path / METRICS).open("a")

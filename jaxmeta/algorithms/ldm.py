@@ -14,8 +14,8 @@ from jax import lax
 
 from jaxmeta import buffers
 from jaxmeta.a2c import a2c_loss, by_group, descend, encoder_optimiser, policy_optimiser
-from jaxmeta.agent import Params, Transition
-from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return
+from jaxmeta.agent import Params
+from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
 from jaxmeta.belief import replayed, replayed_like, variational_belief
 from jaxmeta.config import VAE, Run
 from jaxmeta.env import Array, Env, Key
@@ -86,14 +86,11 @@ def ldm(env: Env, run: Run) -> Algorithm:
         rollout = collect(net.agent, world, params, mixtures, key_rollout, run.train_split)
         return rollout, imagined
 
-    def normal_first(tr: Transition, imagined: Array) -> tuple[Transition, Transition]:
-        """Split one group's transitions [T, W] into normal and mixture workers'."""
-        order = jnp.argsort(imagined, stable=True)
-        normal = run.imagination.normal
-        return tuple(
-            jax.tree.map(lambda x, rows=rows: x[:, rows], tr)
-            for rows in (order[:normal], order[normal:])
-        )
+    def collect_groups(state: LDMState) -> tuple[Rollout, Array]:
+        """Return all groups' rollouts, [T, G, W], and who imagined, [G, W]."""
+        keys = jax.random.split(update_key(state, 0), groups)
+        by_group = jax.vmap(collect_group, in_axes=(None, None, 0), out_axes=(WORKERS_AXIS, 0))
+        return by_group(state.params, state.hp, keys)
 
     def improve_belief(
         carry: tuple[Params, optax.OptState], key: Key, replay: buffers.Trajectories, hp: VAE
@@ -107,18 +104,18 @@ def ldm(env: Env, run: Run) -> Algorithm:
 
     def step(state: LDMState) -> tuple[LDMState, Metrics]:
         hp = state.hp
-        key_groups, key_belief = jax.random.split(jax.random.fold_in(state.key, state.update))
-        keys = jax.random.split(key_groups, groups)
-        by_group = jax.vmap(collect_group, in_axes=(None, None, 0), out_axes=(WORKERS_AXIS, 0))
-        grouped, imagined = by_group(state.params, hp, keys)
-        in_group = jax.vmap(normal_first, in_axes=(1, 0), out_axes=1)
-        normal, mixture = (
-            jax.tree.map(merge_groups, tr) for tr in in_group(grouped.transitions, imagined)
-        )
+        grouped, imagined = collect_groups(state)
         rollout = Rollout(
             jax.tree.map(merge_groups, grouped.transitions),
             jax.tree.map(merge_groups, grouped.records),
             jax.tree.map(lambda x: x.reshape(run.workers, *x.shape[2:]), grouped.memory),
+        )
+        # Normal workers first, wherever in their groups they are.
+        order = jnp.argsort(imagined.reshape(-1), stable=True)
+        normals = groups * run.imagination.normal
+        normal, mixture = (
+            jax.tree.map(lambda x, w=w: x[:, w], rollout.transitions)
+            for w in (order[:normals], order[normals:])
         )
 
         def loss(params: Params) -> tuple[Array, Metrics]:
@@ -134,7 +131,7 @@ def ldm(env: Env, run: Run) -> Algorithm:
         (latent_params, vae_opt), elbo_metrics = lax.scan(
             lambda carry, key: improve_belief(carry, key, replay, hp.vae),
             carry,
-            jax.random.split(key_belief, run.vae.updates),
+            jax.random.split(update_key(state, 1), run.vae.updates),
         )
         metrics |= jax.tree.map(jnp.mean, elbo_metrics) | {
             "return_train": true_return(normal),
@@ -146,7 +143,7 @@ def ldm(env: Env, run: Run) -> Algorithm:
         )
         return state, metrics
 
-    return Algorithm(net.agent, init, step, lambda state: state.params, belief)
+    return Algorithm(net.agent, init, collect_groups, step, lambda state: state.params, belief)
 
 
 def merge_groups(x: Array) -> Array:

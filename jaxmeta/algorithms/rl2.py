@@ -8,11 +8,11 @@ import optax
 
 from jaxmeta.a2c import a2c_loss, by_group, descend, encoder_optimiser, policy_optimiser
 from jaxmeta.agent import Params
-from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return
+from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
 from jaxmeta.config import A2C, Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.recurrent import recurrent
-from jaxmeta.rollout import collect
+from jaxmeta.rollout import Rollout, collect
 
 
 class RL2State(NamedTuple):
@@ -39,10 +39,13 @@ def rl2(env: Env, run: Run) -> Algorithm:
         opt = optimiser(hp.a2c).init(params)
         return RL2State(params, opt, jax.random.fold_in(key, 1), jnp.zeros((), jnp.int32), hp)
 
-    def step(state: RL2State) -> tuple[RL2State, Metrics]:
-        key_tasks, key_rollout = jax.random.split(jax.random.fold_in(state.key, state.update))
+    def collect_trials(state: RL2State) -> Rollout:
+        key_tasks, key_rollout = jax.random.split(update_key(state, 0))
         tasks = sample_tasks(env, key_tasks, run.train_split, run.workers)
-        rollout = collect(net.agent, env, state.params, tasks, key_rollout, run.train_split)
+        return collect(net.agent, env, state.params, tasks, key_rollout, run.train_split)
+
+    def step(state: RL2State) -> tuple[RL2State, Metrics]:
+        rollout = collect_trials(state)
 
         def loss(params: Params) -> tuple[Array, Metrics]:
             return a2c_loss(net.evaluate(params, rollout), rollout.transitions, state.hp.a2c)
@@ -55,4 +58,4 @@ def rl2(env: Env, run: Run) -> Algorithm:
         }
         return state._replace(params=params, opt=opt, update=state.update + 1), metrics
 
-    return Algorithm(net.agent, init, step, lambda state: state.params)
+    return Algorithm(net.agent, init, collect_trials, step, lambda state: state.params)

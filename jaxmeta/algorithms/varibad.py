@@ -13,12 +13,12 @@ import optax
 from jaxmeta import buffers
 from jaxmeta.a2c import a2c_loss, by_group, descend, policy_optimiser
 from jaxmeta.agent import Params
-from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return
+from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
 from jaxmeta.belief import replayed, replayed_like, variational_belief
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.recurrent import recurrent
-from jaxmeta.rollout import collect
+from jaxmeta.rollout import Rollout, collect
 
 
 class VariBADState(NamedTuple):
@@ -60,11 +60,14 @@ def varibad(env: Env, run: Run) -> Algorithm:
         key = jax.random.fold_in(key, 1)
         return VariBADState(params, opt, replay, key, jnp.zeros((), jnp.int32), hp)
 
-    def step(state: VariBADState) -> tuple[VariBADState, Metrics]:
-        key = jax.random.fold_in(state.key, state.update)
-        key_tasks, key_rollout, key_batch, key_elbo = jax.random.split(key, 4)
+    def collect_trials(state: VariBADState) -> Rollout:
+        key_tasks, key_rollout = jax.random.split(update_key(state, 0))
         tasks = sample_tasks(env, key_tasks, run.train_split, run.workers)
-        rollout = collect(net.agent, env, state.params, tasks, key_rollout, run.train_split)
+        return collect(net.agent, env, state.params, tasks, key_rollout, run.train_split)
+
+    def step(state: VariBADState) -> tuple[VariBADState, Metrics]:
+        rollout = collect_trials(state)
+        key_batch, key_elbo = jax.random.split(update_key(state, 1))
         replay = buffers.add(state.replay, replayed(rollout.transitions), run.vae.replay)
         batch = buffers.sample(replay, key_batch, run.vae.batch)
 
@@ -84,4 +87,4 @@ def varibad(env: Env, run: Run) -> Algorithm:
         state = state._replace(params=params, opt=opt, replay=replay, update=state.update + 1)
         return state, metrics
 
-    return Algorithm(net.agent, init, step, lambda state: state.params, belief)
+    return Algorithm(net.agent, init, collect_trials, step, lambda state: state.params, belief)

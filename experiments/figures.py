@@ -1,0 +1,255 @@
+"""Learning curves of one or several runs, and what all figures share: labels, colours, files."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from jaxmeta import rundir
+from jaxmeta.config import Run
+from jaxmeta.errors import ConfigError
+from jaxmeta.rundir import Table
+from jaxmeta.statistics import (
+    WINDOW,
+    evaluations,
+    moving_average,
+    rows,
+    seed_band,
+    whole_evaluations,
+)
+
+LABELS = {"rl2": "RL²", "varibad": "variBAD", "ldm": "LDM"}
+# Okabe and Ito's colours, told apart with every common colour vision.
+COLOURS = {"rl2": "#0072B2", "varibad": "#E69F00", "ldm": "#D55E00"}
+MORE_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#8C6D1F", "#555555")
+POLICIES = ("greedy", "sampled")
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "jaxmeta",  # the same figure has the same bytes
+}
+
+
+class Results(NamedTuple):
+    """A run directory, read back for a report."""
+
+    path: Path
+    run: Run
+    label: str
+    colour: str
+    status: str
+    tasks: list[dict]
+    evaluation: Table  # whole evaluations only
+    metrics: list[dict]
+
+    @property
+    def splits(self) -> list[str]:
+        """The evaluated splits; the training split comes first."""
+        return list(dict.fromkeys(task["split"] for task in self.tasks))
+
+    def of_split(self, split: str) -> list[dict]:
+        """Return a split's tasks."""
+        return [task for task in self.tasks if task["split"] == split]
+
+    def best(self, split: str) -> float | None:
+        """Return the mean optimum of a split's tasks, None where it is unknown."""
+        best = [task["best_return"] for task in self.of_split(split)]
+        return None if None in best else float(np.mean(best))
+
+    def has_goals(self) -> bool:
+        """Whether reaching a goal is defined."""
+        return not np.isnan(self.evaluation["reached"]).all()
+
+    def table(self, policy: str, split: str, episode: int | None = None) -> Table:
+        """Return one policy's rows on one split, by default at the N-th episode."""
+        n = self.run.trial.episodes if episode is None else episode
+        return rows(self.evaluation, policy=policy, split=split, episode=n)
+
+
+def expand(paths: list[Path]) -> list[Path]:
+    """Return run directories; a folder that contains some stands for them.
+
+    Raises:
+      ConfigError: a folder that neither is nor contains one.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(config.parent for config in path.glob(f"*/{rundir.CONFIG}"))
+        if (path / rundir.CONFIG).is_file():
+            found.append(path)
+        elif inside:
+            found += inside
+        else:
+            raise ConfigError(f"{path}: holds no run, and no folder of runs")
+    return list({path.resolve(): path for path in found}.values())
+
+
+def name(run: Run) -> str:
+    """Return a run's display name: "RL²", "RL² oracle"."""
+    oracle = " oracle" if run.train_split == "oracle" else ""
+    return LABELS.get(run.method, run.method) + oracle
+
+
+def read(paths: list[Path]) -> list[Results]:
+    """Read run directories, the known methods first, each with a label of its own.
+
+    Raises:
+      ConfigError: no run, or runs on different environments.
+    """
+    runs = {path: rundir.read_run(path) for path in expand(paths)}
+    environments = {run.env for run in runs.values()}
+    if len(environments) > 1:
+        raise ConfigError(
+            f"report: the runs must share one environment, not {', '.join(sorted(environments))}"
+        )
+    order = [*LABELS, *sorted({run.method for run in runs.values()} - LABELS.keys())]
+    place = lambda item: (order.index(item[1].method), item[1].train_split == "oracle")  # noqa: E731
+    taken = Counter(name(run) for run in runs.values())
+    results: list[Results] = []
+    for path, run in sorted(runs.items(), key=place):
+        label = name(run) if taken[name(run)] == 1 else f"{name(run)} ({path.resolve().name})"
+        results.append(
+            Results(
+                path=path,
+                run=run,
+                label=label,
+                colour=colour(run, results),
+                status=rundir.status(path) or "without a manifest",
+                tasks=rundir.read_tasks(path),
+                evaluation=whole_evaluations(rundir.read_evaluation(path)),
+                metrics=rundir.read_metrics(path),
+            )
+        )
+    return results
+
+
+def colour(run: Run, before: list[Results]) -> str:
+    """Return the method's colour; an oracle shares it, other namesakes get the next free one."""
+    taken = {r.colour for r in before if is_oracle(r.run) == is_oracle(run)}
+    own = [COLOURS[run.method]] if run.method in COLOURS else []
+    own += [r.colour for r in before if r.run.method == run.method]
+    free = [c for c in (*own, *MORE_COLOURS) if c not in taken]
+    return free[0] if free else MORE_COLOURS[-1]
+
+
+def is_oracle(run: Run) -> bool:
+    """Whether the run was trained on the test tasks too."""
+    return run.train_split == "oracle"
+
+
+def figure(width: float, height: float) -> Figure:
+    """Return an empty figure (inches) that makes room for its own text."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(drawn: Figure, folder: Path, stem: str) -> list[Path]:
+    """Write a figure as PNG and SVG; return the two files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{stem}.{kind}" for kind in ("png", "svg")]
+    with matplotlib.rc_context(STYLE):
+        drawn.savefig(files[0], dpi=160)
+        drawn.savefig(files[1], metadata={"Date": None})
+    return files
+
+
+class Panel(NamedTuple):
+    """One quantity of the learning curves."""
+
+    split: str
+    column: str  # of evaluation.csv
+    title: str
+    unit: str
+
+
+def panels(result: Results) -> list[Panel]:
+    """Return a panel per split's return, and one per test split's missed goals."""
+    n = result.run.trial.episodes
+    found = [Panel(s, "return", f"{s} return", f"return, episode {n}") for s in result.splits]
+    for split in result.splits[1:] if result.has_goals() else ():
+        count = len(result.of_split(split))
+        found.append(
+            Panel(split, "reached", f"{split} goals not reached", f"goals of {count}, episode {n}")
+        )
+    return found
+
+
+def learning_curves(results: list[Results]) -> Figure:
+    """Draw the N-th episode against frames: a row per policy, a column per quantity.
+
+    Lines are means over seeds of a moving average, bands one standard deviation; the raw
+    means are faint.
+    """
+    shown = panels(results[0])
+    with matplotlib.rc_context(STYLE):
+        drawn = figure(3.3 * len(shown) + 0.4, 5.6)
+        grid: Any = drawn.subplots(len(POLICIES), len(shown), squeeze=False, sharex=True)
+        for axes_row, policy in zip(grid, POLICIES, strict=True):
+            for axes, panel in zip(axes_row, shown, strict=True):
+                draw_panel(axes, panel, policy, results)
+        for axes in grid[-1]:
+            axes.set_xlabel("frames (millions)")
+        add_legend(drawn, results)
+    return drawn
+
+
+def draw_panel(axes: Axes, panel: Panel, policy: str, results: list[Results]) -> None:
+    """Draw one quantity of one policy, all runs."""
+    for result in results:
+        frames, _, values = evaluations(result.table(policy, panel.split), panel.column)
+        if panel.column == "reached":
+            values = len(result.of_split(panel.split)) * (1 - values)
+        draw_curve(axes, frames / 1e6, values, result)
+    best = results[0].best(panel.split)
+    if panel.column == "return" and best is not None:
+        axes.axhline(best, color="black", linestyle=":", linewidth=1)
+    if panel.column == "reached":
+        axes.set_ylim(-0.5, len(results[0].of_split(panel.split)) + 0.5)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title(f"{panel.title}, {policy}")
+    axes.set_ylabel(panel.unit)
+    axes.margins(x=0.02)
+    axes.grid(color="0.92", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def draw_curve(axes: Axes, millions: np.ndarray, values: np.ndarray, result: Results) -> None:
+    """Draw one run's line, band and raw means; values [S, E]."""
+    mean, deviation = seed_band(moving_average(values))
+    axes.plot(millions, values.mean(0), color=result.colour, alpha=0.25, linewidth=0.8)
+    axes.fill_between(
+        millions, mean - deviation, mean + deviation, color=result.colour, alpha=0.2, linewidth=0
+    )
+    style = "--" if is_oracle(result.run) else "-"
+    axes.plot(millions, mean, style, color=result.colour, linewidth=1.6, label=result.label)
+
+
+def add_legend(drawn: Figure, results: list[Results]) -> None:
+    """Name lines, bands and faint lines once, above all panels."""
+    handles = [
+        Line2D([], [], color=r.colour, linestyle="--" if is_oracle(r.run) else "-", label=r.label)
+        for r in results
+    ]
+    if any(r.best(split) is not None for r in results for split in r.splits):
+        handles.append(Line2D([], [], color="black", linestyle=":", label="known optimum (mean)"))
+    drawn.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    seeds = ", ".join(f"{r.label}: {r.run.seeds}" for r in results)
+    drawn.supxlabel(
+        f"Lines: mean over seeds ({seeds}) of a moving average over {WINDOW} evaluations; bands:"
+        " ±1 standard deviation over seeds; faint: the raw means.",
+        fontsize=8,
+        color="0.35",
+    )
+
+
+def common_folder(paths: list[Path]) -> Path:
+    """Return where a report on these runs belongs: the run itself, or their common parent."""
+    return Path(os.path.commonpath([path.resolve() for path in paths]))

@@ -1,0 +1,41 @@
+"""Evaluating a finished run again, from its checkpoint."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jaxmeta import registry
+from jaxmeta.config import Run
+from jaxmeta.errors import ConfigError
+from jaxmeta.evaluation import POLICIES, evaluate, evaluation_tasks
+from jaxmeta.training import build, read_result
+
+
+def print_meta_test(run: Run, path: Path, splits: list[str], rollouts: int) -> None:
+    """Print the N-th episode's return and the tasks reached, per seed, split and policy.
+
+    Raises:
+      ConfigError: the run needs code from a file, which its folder may not name.
+    """
+    for field, name in (("env", run.env), ("method", run.method)):
+        if registry.is_file(name):
+            raise ConfigError(f"{field} = {name!r}: use jaxmeta.load(..., env=...) from Python")
+    env, algorithm = build(run)
+    params = read_result(path).params
+    tasks, described = evaluation_tasks(env)
+    test = jax.jit(jax.vmap(lambda p: evaluate(algorithm.agent, env, p, tasks, rollouts)))
+    result = jax.device_get(test(params))
+    table = Table(title=f"{path}: episode {run.trial.episodes} of {run.trial.episodes}")
+    for name in ("seed", "split", "policy", "return", "tasks reached"):
+        table.add_column(name)
+    of = np.array([task["split"] for task in described])
+    for seed in range(run.seeds):
+        for split in splits:
+            for policy in POLICIES:
+                returns, reached = (x[seed, of == split, -1] for x in result[policy])
+                count = f"{reached.sum():.1f} of {len(reached)}"
+                table.add_row(str(seed), split, policy, f"{returns.mean():.2f}", count)
+    Console().print(table)
