@@ -24,10 +24,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 quickstart: $(STAMP) ## RL2, variBAD and LDM on the gridworld in about 10 minutes on 2 cores, with the report
-	$(PY) -m experiments.quickstart --out $(OUT)/quickstart $(ARGS)
+	$(PY) -m experiments.study quickstart --out $(OUT)/quickstart $(ARGS)
 
 gridworld: $(STAMP) ## the paper's gridworld study: SEEDS=8 FRAMES=100_000_000 OUT=runs
-	$(PY) -m experiments.gridworld --out $(OUT)/gridworld $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FRAMES),--frames $(FRAMES)) $(ARGS)
+	$(PY) -m experiments.study gridworld --out $(OUT)/gridworld $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FRAMES),--frames $(FRAMES)) $(ARGS)
 
 test: $(STAMP) ## lint, types and the tests that CI runs
 	$(MAKE) --no-print-directory lint

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxmeta import registry
-from jaxmeta.config import SECTIONS, Run, field_names
+from jaxmeta.config import SECTIONS, Run
 from jaxmeta.errors import ConfigError, NonFiniteError
+from jaxmeta.settings import field_names
 
 
 class Parser(argparse.ArgumentParser):
