@@ -129,7 +129,9 @@ def vae_seconds(run: Run, algorithm: Algorithm, state: Any) -> float:
         return jax.grad(belief.elbo, has_aux=True)(params, batch, key, hp)
 
     steps = run.vae.updates if run.imagination else 1
-    return steps * seconds(jax.jit(gradient), algorithm.params(state), state.replay, jax.random.key(0))
+    return steps * seconds(
+        jax.jit(gradient), algorithm.params(state), state.replay, jax.random.key(0)
+    )
 
 
 def bench(out: Path, methods: list[str], workers: list[int]) -> None:

@@ -30,7 +30,7 @@ LABELS = {"rl2": "RL²", "varibad": "variBAD", "ldm": "LDM"}
 COLOURS = {"rl2": "#0072B2", "varibad": "#E69F00", "ldm": "#D55E00"}
 MORE_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#8C6D1F", "#555555")
 POLICIES = ("greedy", "sampled")
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -191,7 +191,9 @@ def learning_curves(results: list[Results]) -> Figure:
     shown = panels(results[0])
     with matplotlib.rc_context(STYLE):
         drawn = figure(3.3 * len(shown) + 0.4, 5.6)
-        grid: Any = drawn.subplots(len(POLICIES), len(shown), squeeze=False, sharex=True)
+        grid: Any = drawn.subplots(
+            len(POLICIES), len(shown), squeeze=False, sharex=True, sharey="col"
+        )
         for axes_row, policy in zip(grid, POLICIES, strict=True):
             for axes, panel in zip(axes_row, shown, strict=True):
                 draw_panel(axes, panel, policy, results)

@@ -120,7 +120,7 @@ def adaptation(agent: Agent, env: Trial, params: Params, task: Task, key: Key) -
     # A trial that ended early is followed by another; only the first one counts.
     first = jnp.cumsum(tr.over) - tr.over == 0
     episode = jnp.cumsum(tr.last) - tr.last
-    member = (episode == jnp.arange(env.episodes)[:, None]) & first[None]  # [N, T]
+    member = (episode[None] == jnp.arange(env.episodes)[:, None]) & first[None]  # [N, T]
     returns = jnp.where(member, tr.env_reward[None], 0.0).sum(1)
     high = env.reward.high if isinstance(env.reward, Binary) else jnp.inf
     return Adaptation(returns, (member & (tr.env_reward == high)[None]).any(1), rollout)

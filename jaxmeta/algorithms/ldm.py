@@ -136,7 +136,7 @@ def ldm(env: Env, run: Run) -> Algorithm:
         metrics |= jax.tree.map(jnp.mean, elbo_metrics) | {
             "return_train": true_return(normal),
             "return_imagined": mixture.reward.sum() / jnp.maximum(mixture.last.sum(), 1),
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
         }
         state = LDMState(
             rl_params | latent_params, opt, vae_opt, replay, state.key, state.update + 1, hp

@@ -54,7 +54,7 @@ def rl2(env: Env, run: Run) -> Algorithm:
         params, opt = descend(optimiser(state.hp.a2c), grads, state.opt, state.params)
         metrics |= {
             "return_train": true_return(rollout.transitions),
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
         }
         return state._replace(params=params, opt=opt, update=state.update + 1), metrics
 

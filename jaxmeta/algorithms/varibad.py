@@ -82,7 +82,7 @@ def varibad(env: Env, run: Run) -> Algorithm:
         params, opt = descend(optimiser(state.hp), grads, state.opt, state.params)
         metrics |= {
             "return_train": true_return(rollout.transitions),
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
         }
         state = state._replace(params=params, opt=opt, replay=replay, update=state.update + 1)
         return state, metrics

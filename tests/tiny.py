@@ -1,0 +1,59 @@
+"""Small runs of every method, and their compiled programs, shared by the tests."""
+
+import functools
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxmeta.algorithm import Algorithm, State
+from jaxmeta.config import Run
+from jaxmeta.training import build, initial_states, over_seeds, run_updates, seed_mesh
+from jaxmeta.trial import Trial
+
+METHODS = ("rl2", "varibad", "ldm")
+SIZES = {
+    "trial.episodes": 2,
+    "networks.hidden": 16,
+    "networks.state_embedding": 8,
+    "networks.head": 4,
+}
+VAE_SIZES = {"vae.latent": 4, "vae.batch": 3, "vae.capacity": 20, "vae.decoder_layers": (8, 8)}
+PAIRS = {"vae.elbo_latents": 5, "vae.elbo_steps": 6}
+GROUP = {"imagination.normal": 3, "imagination.mixture": 1}
+
+
+def tiny_run(method: str, overrides: dict[str, Any] | None = None, **chosen: Any) -> Run:
+    """Return a run of 4 workers and 2 episodes with small networks."""
+    sizes = dict(SIZES)
+    sizes |= VAE_SIZES | PAIRS if method in ("varibad", "ldm") else {}
+    sizes |= GROUP if method == "ldm" else {}
+    run = Run(method=method, frames=100_000, **chosen)
+    return run.replace({"workers": 4, "seeds": 2} | sizes | (overrides or {}))
+
+
+class Program(NamedTuple):
+    """A method, compiled once for two seeds on two devices."""
+
+    env: Trial
+    algorithm: Algorithm
+    start: State  # [2, ...]
+    updates: Any  # (states, first, count) -> (states, Progress); traced at most once
+
+
+@functools.cache
+def program(method: str) -> Program:
+    """Return a method's program; a second trace fails."""
+    run = tiny_run(method)
+    env, algorithm = build(run)
+    chex.clear_trace_counter()
+    step = chex.assert_max_traces(algorithm.step, n=2)  # once for shapes, once for the program
+    start = jax.jit(lambda: initial_states(run, algorithm))()
+    updates = jax.jit(over_seeds(seed_mesh(2), run_updates(step)))
+    return Program(env, algorithm, start, updates)
+
+
+def advance(made: Program, states: State, first: int, count: int) -> State:
+    """Return the states after `count` updates."""
+    return made.updates(states, jnp.int32(first), jnp.int32(count))[0]
