@@ -99,7 +99,12 @@ def run_of(args: argparse.Namespace) -> Run:
 
 
 def list_all() -> None:
-    """Print environments and methods."""
+    """Print studies, environments and methods."""
+    from experiments.study import STUDIES
+
+    print("studies (make NAME):")
+    for name, runs in STUDIES.items():
+        print(f"  {name:26s}{', '.join(runs())}")
     for kind in ("environments", "methods"):
         print(f"{kind}:")
         for name, spec in sorted(registry.specs(kind).items()):

@@ -183,9 +183,12 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def read_evaluation(path: Path) -> Table:
-    """Return evaluation.csv as columns; `reached` is nan where success is undefined."""
-    with (path / EVALUATION).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    """Return evaluation.csv as columns; `reached` is nan where success is undefined.
+
+    A line cut short by a crash is left out.
+    """
+    whole = (path / EVALUATION).read_text().rpartition("\n")[0]
+    rows = list(csv.DictReader(whole.splitlines()))
     kinds: dict[str, Any] = {"policy": str, "split": str, "return": float, "reached": float}
     return {
         name: np.array([kinds.get(name, int)(row[name] or "nan") for row in rows])

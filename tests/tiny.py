@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxmeta.algorithm import Algorithm, State
 from jaxmeta.config import Run
@@ -49,8 +50,10 @@ def program(method: str) -> Program:
     env, algorithm = build(run)
     chex.clear_trace_counter()
     step = chex.assert_max_traces(algorithm.step, n=2)  # once for shapes, once for the program
-    start = jax.jit(lambda: initial_states(run, algorithm))()
-    updates = jax.jit(over_seeds(seed_mesh(2), run_updates(step)))
+    mesh = seed_mesh(2)
+    spread = NamedSharding(mesh, PartitionSpec("seeds"))
+    start = jax.jit(lambda: initial_states(run, algorithm), out_shardings=spread)()
+    updates = jax.jit(over_seeds(mesh, run_updates(step)))
     return Program(env, algorithm, start, updates)
 
 

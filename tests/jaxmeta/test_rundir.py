@@ -61,7 +61,10 @@ def test_a_line_cut_short_is_left_out(tmp_path):
     written(tmp_path / "a", "failed")
     with (tmp_path / "a" / rundir.METRICS).open("a") as file:
         file.write('{"seed": 0, "lo')
+    with (tmp_path / "a" / rundir.EVALUATION).open("a") as file:
+        file.write("0,0,greedy,tr")
     assert len(rundir.read_metrics(tmp_path / "a")) == 1
+    assert len(rundir.read_evaluation(tmp_path / "a")["seed"]) == 1
 
 
 def test_undefined_success_reads_as_nan(tmp_path):
