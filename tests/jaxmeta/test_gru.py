@@ -138,11 +138,20 @@ def test_initial_weights_are_orthogonal_over_the_stacked_gates_not_per_gate():
         assert all((weights[kind][g] == 0).all() for g in "rzn")
 
 
+@pytest.fixture
+def optimised():
+    """Compile as a training run does, whatever the other tests' settings are."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 def compiled_gradient(loss, *args):
     return jax.jit(jax.grad(loss)).lower(*args).compile().as_text()
 
 
-def test_no_weight_gradient_is_made_per_worker():
+def test_no_weight_gradient_is_made_per_worker(optimised):
     weights = init_gru(jax.random.key(0), 40, 128)
     x, keep = jnp.ones((4, 64, 40)), jnp.ones((4, 64))
     start = jnp.zeros((64, 128))

@@ -261,3 +261,14 @@ def test_the_wrapper_gives_no_tasks():
         with pytest.raises(TypeError):
             refused()
     assert (world.obs_space, world.action_space) == (env.obs_space, env.action_space)
+
+
+def test_a_new_trial_changes_the_task_and_keeps_role_and_mixture():
+    run, env, belief, params = make()
+    world = latent_mixture(env, belief, params, run.vae, run.imagination)
+    task = jnp.array([3, 3], jnp.int8)  # a test goal: no draw from "train" is equal to it
+    old = MixtureTask(task, jnp.asarray(ONE_EACH[1]), jnp.array(True))
+    new = world.next_task(jax.random.key(0), "train", old)
+    assert max(new.task.tolist()) in (2, 6)
+    np.testing.assert_array_equal(new.weights, old.weights)
+    assert bool(new.imagined)
