@@ -10,8 +10,7 @@ def runs(**given: Any) -> dict[str, Run]:
 
     Oracles are the same methods, trained on the training and the test goals.
     """
-    given = {"seeds": 8, "frames": 100_000_000} | given
-    shared = {"env": "gridworld"} | given
+    shared: dict[str, Any] = {"env": "gridworld", "seeds": 8, "frames": 100_000_000} | given
     return {
         "ldm": Run(method="ldm", **shared),
         "rl2": Run(method="rl2", **shared),

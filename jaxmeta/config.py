@@ -335,3 +335,10 @@ def validate(run: Run) -> None:
             f" (imagination.normal {run.imagination.normal} + imagination.mixture"
             f" {run.imagination.mixture})"
         )
+    if run.vae:
+        stored = run.workers // run.group * (run.imagination.normal if run.imagination else 1)
+        if run.vae.capacity < stored:
+            raise ConfigError(
+                f"vae.capacity = {run.vae.capacity}: must be at least the {stored}"
+                " trajectories that one update adds"
+            )

@@ -1,14 +1,14 @@
 """The gated recurrent unit, written for a batch, with its own backward pass.
 
 Differentiating a scan adds up the weights' gradients step by step. Here the backward pass
-recomputes all gates in one large product, walks back through time for the gates' gradients
-alone, and forms each weight's gradient in one product over time and batch.
+walks back through time for the gates' gradients alone, and then forms each weight's gradient
+in one product over time and batch.
 
 It is the one function of the library that is not written for a single worker: `vmap` over
 shared weights would materialise one weight gradient per worker.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def gru_step(params: Params, h: Array, x: Array) -> Array:
     n = tanh(W_n x + b + r * (U_n h + c)); h' = (1 - z) n + z h. Both biases exist, as in
     PyTorch: they change the clipped gradient's norm and the optimiser's step.
     """
-    return _blend(h, _inputs(params, x), _hidden(params, h))
+    return _blend(h, _gates(_inputs(params, x), _hidden(params, h)))
 
 
 def _inputs(params: Params, x: Array) -> dict[str, Array]:
@@ -61,10 +61,35 @@ def _hidden(params: Params, h: Array) -> dict[str, Array]:
     return {g: affine(h, params["wh"][g], params["bh"][g]) for g in GATES}
 
 
-def _blend(h: Array, xs: dict[str, Array], hs: dict[str, Array]) -> Array:
-    r, z = jax.nn.sigmoid(xs["r"] + hs["r"]), jax.nn.sigmoid(xs["z"] + hs["z"])
-    n = jnp.tanh(xs["n"] + r * hs["n"])
-    return n + z * (h - n)
+class Gates(NamedTuple):
+    """The gates of a step, and the recurrent part of n before r is applied, [..., H] each."""
+
+    r: Array
+    z: Array
+    n: Array
+    u: Array
+
+
+def _gates(xs: dict[str, Array], us: dict[str, Array]) -> Gates:
+    r, z = jax.nn.sigmoid(xs["r"] + us["r"]), jax.nn.sigmoid(xs["z"] + us["z"])
+    return Gates(r, z, jnp.tanh(xs["n"] + r * us["n"]), us["n"])
+
+
+def _blend(h: Array, gates: Gates) -> Array:
+    return gates.n + gates.z * (h - gates.n)
+
+
+def _scan(params: Params, x: Array, start: Array, keep: Array) -> tuple[Array, Gates]:
+    """Return all hidden states [T + 1, B, H] and the gates [T, B, H] between them."""
+
+    def step(h: Array, inputs: tuple[dict[str, Array], Array]) -> tuple[Array, tuple]:
+        xs, kept = inputs
+        gates = _gates(xs, _hidden(params, h))
+        h = _blend(h, gates) * kept[:, None]
+        return h, (h, gates)
+
+    _, (hs, gates) = lax.scan(step, start, (_inputs(params, x), keep))
+    return jnp.concatenate([start[None], hs]), gates
 
 
 @jax.custom_vjp
@@ -76,14 +101,7 @@ def gru_unroll(params: Params, x: Array, start: Array, keep: Array) -> Array:
       start: the first hidden state, [B, H].
       keep: [T, B], 0 where a trial ends with input t: the state after it is zero again.
     """
-
-    def step(h: Array, inputs: tuple[dict[str, Array], Array]) -> tuple[Array, Array]:
-        xs, kept = inputs
-        h = _blend(h, xs, _hidden(params, h)) * kept[:, None]
-        return h, h
-
-    _, hs = lax.scan(step, start, (_inputs(params, x), keep))
-    return jnp.concatenate([start[None], hs])
+    return _scan(params, x, start, keep)[0]
 
 
 @jax.custom_vjp
@@ -103,17 +121,15 @@ def gru_replay(params: Params, x: Array, hs: Array, keep: Array) -> Array:
 
 
 def _backward(
-    params: Params, x: Array, hs: Array, keep: Array, g: Array
+    params: Params, x: Array, hs: Array, keep: Array, gates: Gates, g: Array
 ) -> tuple[Any, Array, Array]:
     """Return the gradients by params, x and start for cotangents g [T + 1, B, H]."""
     before = hs[:-1]
-    xs, us = _inputs(params, x), _hidden(params, before)
-    r, z = jax.nn.sigmoid(xs["r"] + us["r"]), jax.nn.sigmoid(xs["z"] + us["z"])
-    n = jnp.tanh(xs["n"] + r * us["n"])
+    r, z, n, u = gates
     # What the gradient of h' is multiplied by on its way to each gate's input.
     to_z = (before - n) * z * (1 - z)
     to_n = (1 - z) * (1 - n * n)
-    to_r = us["n"] * r * (1 - r)
+    to_r = u * r * (1 - r)
     transposed = {gate: params["wh"][gate].T for gate in GATES}
 
     def step(dh: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
@@ -141,24 +157,25 @@ def _backward(
     return d_params, dx, dstart + g[0]
 
 
-def _unroll_forward(params: Params, x: Array, start: Array, keep: Array) -> tuple[Array, tuple]:
-    hs = gru_unroll(params, x, start, keep)
-    return hs, (params, x, hs, keep)
+def _unroll_forward(params: Params, x: Array, start: Array, keep: Array) -> tuple[Array, Any]:
+    hs, gates = _scan(params, x, start, keep)
+    return hs, (params, x, hs, keep, gates)
 
 
 def _unroll_backward(saved: Any, g: Array) -> tuple:
-    params, x, hs, keep = saved
-    d_params, dx, dstart = _backward(params, x, hs, keep, g)
+    params, x, hs, keep, gates = saved
+    d_params, dx, dstart = _backward(params, x, hs, keep, gates, g)
     return d_params, dx, dstart, None
 
 
-def _replay_forward(params: Params, x: Array, hs: Array, keep: Array) -> tuple[Array, tuple]:
+def _replay_forward(params: Params, x: Array, hs: Array, keep: Array) -> tuple[Array, Any]:
     return hs, (params, x, hs, keep)
 
 
 def _replay_backward(saved: Any, g: Array) -> tuple:
     params, x, hs, keep = saved
-    d_params, dx, _ = _backward(params, x, hs, keep, g)
+    gates = _gates(_inputs(params, x), _hidden(params, hs[:-1]))  # all steps in one product
+    d_params, dx, _ = _backward(params, x, hs, keep, gates, g)
     return d_params, dx, None, None
 
 

@@ -70,7 +70,7 @@ class LatentMixture(Wrapper):
         # The belief before this step, as every worker holds it now.
         q = self.belief.posterior(self.params, state.belief)
         z = sample(q, noise_z) if self.imagination.latents == "samples" else q.mean
-        mixed = (task.weights * lax.all_gather(z, WORKERS)).sum(0)  # (Eq. 1)
+        mixed = jnp.einsum("kl,kl->l", task.weights, lax.all_gather(z, WORKERS))  # (Eq. 1)
         dropping = bits if self.imagination.dropout == "on" else None
         imagined = self.belief.imagine(
             self.params, mixed, state.obs, action, step.next_obs, dropping, self.vae

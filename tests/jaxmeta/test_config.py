@@ -18,6 +18,7 @@ REFUSED = {
     "imagination.weights": (["per-worker", 3], "per_worker, per_dimension"),
     "vae.dropout": ([-0.1, 1.0, 1, "1.0"], "< 1"),
     "vae.decoder_inputs": (["obs,reward", (), "obs,obs"], "obs, action, next_obs"),
+    "vae.capacity": ([13, 0], "vae.capacity"),
     "a2c.gamma": ([1.01, -0.5, True], "<= 1"),
     "networks.policy_layers": (["64,x", (0,), "-3"], ">= 1"),
     "networks.policy_sees_obs": (["yes", 2, None], "true or false"),

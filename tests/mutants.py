@@ -1,0 +1,225 @@
+"""`make mutants`: break the code in each of the known ways; a CI test must notice each.
+
+Every mutant is one replaced piece of text in a copy of the repository, and the test file
+that is there to catch it.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+
+
+class Mutant(NamedTuple):
+    """One way to be wrong."""
+
+    trap: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        "the start state is shown at inner boundaries",
+        "jaxmeta/trial.py",
+        'if self.boundary == "start" else step.next_obs',
+        'if self.boundary != "" else step.next_obs',
+        "tests/jaxmeta/test_trial.py",
+    ),
+    Mutant(
+        "memory is cleared at every episode's end",
+        "jaxmeta/recurrent.py",
+        'return call(encoder, params["encoder"], *inputs, method="step")',
+        'return (1 - tr.last) * call(encoder, params["encoder"], *inputs, method="step")',
+        "tests/jaxmeta/test_recurrent.py",
+    ),
+    Mutant(
+        "memory survives a trial's end in the update",
+        "jaxmeta/recurrent.py",
+        "keep = 1.0 - tr.over",
+        "keep = 1.0 - 0.0 * tr.over",
+        "tests/jaxmeta/test_recurrent.py",
+    ),
+    Mutant(
+        "the policy reads a sample instead of mean and logvar",
+        "jaxmeta/networks.py",
+        "parts = [obs.astype(jnp.float32), *latent] if self.sees_obs else latent",
+        "z = latent[0] + jnp.exp(0.5 * latent[1])\n"
+        "        parts = [obs.astype(jnp.float32), z, z] if self.sees_obs else (z, z)",
+        "tests/jaxmeta/test_networks.py",
+    ),
+    Mutant(
+        "the reconstruction is a mean over decoded steps where it should be a sum",
+        "jaxmeta/belief.py",
+        'return whole * length if hp.reduction == "sum" else whole',
+        "return whole",
+        "tests/jaxmeta/test_belief.py",
+    ),
+    Mutant(
+        "no gradient into the KL's prior",
+        "jaxmeta/belief.py",
+        "jnp.where(valid, kl(after, before), 0.0)",
+        "jnp.where(valid, kl(after, lax.stop_gradient(before)), 0.0)",
+        "tests/jaxmeta/test_belief.py",
+    ),
+    Mutant(
+        "RMSprop's eps under the root",
+        "jaxmeta/a2c.py",
+        "eps_in_sqrt=False",
+        "eps_in_sqrt=True",
+        "tests/jaxmeta/test_a2c.py",
+    ),
+    Mutant(
+        "the imagined reward comes from the belief after the step",
+        "jaxmeta/imagine.py",
+        "q = self.belief.posterior(self.params, state.belief)",
+        "q = self.belief.posterior(self.params, self.belief.update("
+        "self.params, state.belief, action, step.obs, step.reward))",
+        "tests/jaxmeta/test_imagine.py",
+    ),
+    Mutant(
+        "the belief is updated with the real reward where another was paid",
+        "jaxmeta/imagine.py",
+        "memory = self.belief.update(self.params, state.belief, action, step.obs, paid)",
+        "memory = self.belief.update(self.params, state.belief, action, step.obs, step.reward)",
+        "tests/jaxmeta/test_imagine.py",
+    ),
+    Mutant(
+        "mixture workers' trajectories reach the replay",
+        "jaxmeta/algorithms/ldm.py",
+        "order = jnp.argsort(imagined.reshape(-1), stable=True)",
+        "order = jnp.argsort(~imagined.reshape(-1), stable=True)",
+        "tests/jaxmeta/test_training.py",
+    ),
+    Mutant(
+        "the decoder's dropout is off",
+        "jaxmeta/belief.py",
+        "return jnp.where(bits >= dropped, embedded * scale, 0.0)",
+        "return embedded",
+        "tests/jaxmeta/test_belief.py",
+    ),
+    Mutant(
+        "dropout rescales by the nominal rate, not by what is kept",
+        "jaxmeta/belief.py",
+        "scale = 256 / (256 - dropped.astype(jnp.float32))",
+        "scale = 1 / (1 - rate)",
+        "tests/jaxmeta/test_belief.py",
+    ),
+    Mutant(
+        "beta's offset has the wrong sign",
+        "jaxmeta/imagine.py",
+        "- (imagination.beta - 1) / n",
+        "+ (imagination.beta - 1) / n",
+        "tests/jaxmeta/test_imagine.py",
+    ),
+    Mutant(
+        "the GRU is initialised orthogonally gate by gate",
+        "jaxmeta/gru.py",
+        '"wh": orthogonal(key_hidden, (3 * hidden, hidden)),',
+        '"wh": jnp.concatenate([orthogonal(k, (hidden, hidden)) '
+        "for k in jax.random.split(key_hidden, 3)]),",
+        "tests/jaxmeta/test_gru.py",
+    ),
+    Mutant(
+        "advantages are normalised in A2C",
+        "jaxmeta/a2c.py",
+        "policy_loss = -(advantage * evaluated.log_prob).mean()",
+        "policy_loss = -((advantage - advantage.mean()) / advantage.std() "
+        "* evaluated.log_prob).mean()",
+        "tests/jaxmeta/test_a2c.py",
+    ),
+    Mutant(
+        "the last value is not bootstrapped",
+        "jaxmeta/returns.py",
+        "start = (bootstrap * 0, bootstrap)",
+        "start = (bootstrap * 0, bootstrap * 0)",
+        "tests/jaxmeta/test_returns.py",
+    ),
+    Mutant(
+        "the greedy evaluation samples",
+        "jaxmeta/agent.py",
+        "return agent._replace(draw=lambda key: jax.tree.map(jnp.zeros_like, agent.draw(key)))",
+        "return agent",
+        "tests/jaxmeta/test_training.py",
+    ),
+    Mutant(
+        "variBAD's encoder is cut off from the RL loss",
+        "jaxmeta/algorithms/varibad.py",
+        "net.evaluate(params, rollout), rollout.transitions, state.hp.a2c",
+        "net.evaluate(params | {'encoder': jax.lax.stop_gradient(params['encoder'])}, rollout), "
+        "rollout.transitions, state.hp.a2c",
+        "tests/jaxmeta/test_training.py",
+    ),
+    Mutant(
+        "the gradient of the GRU forgets a trial's end",
+        "jaxmeta/gru.py",
+        "dh = (dh + g_after) * kept[:, None]",
+        "dh = dh + g_after",
+        "tests/jaxmeta/test_gru.py",
+    ),
+    Mutant(
+        "a frozen replay overwrites",
+        "jaxmeta/buffers.py",
+        'if mode == "ring":\n        slot',
+        'if mode != "":\n        slot',
+        "tests/jaxmeta/test_buffers.py",
+    ),
+)
+
+
+def broken_copy(mutant: Mutant, folder: Path) -> None:
+    """Copy the repository's code into `folder`, with the mutant in it."""
+    for name in ("jaxmeta", "envs", "experiments", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    path = folder / mutant.file
+    path.write_text(path.read_text().replace(mutant.old, mutant.new))
+
+
+def caught(mutant: Mutant) -> bool:
+    """Whether the mutant's test file fails on a broken copy (and not for a crash of pytest)."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        broken_copy(mutant, folder)
+        command = [sys.executable, "-m", "pytest", "-x", "-q", mutant.test]
+        env = os.environ | {"PYTHONPATH": str(folder)}
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{mutant.trap}: pytest did not run\n{done.stdout}{done.stderr}")
+    return done.returncode == 1
+
+
+def main() -> int:
+    """Try every mutant; print, and with --out write, the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="Markdown file for the table")
+    parser.add_argument("--only", default="", help="mutants whose description holds this text")
+    args = parser.parse_args()
+    rows = ["| trap | caught by |", "|---|---|"]
+    missed = 0
+    for mutant in MUTANTS:
+        if args.only in mutant.trap:
+            start = time.time()
+            found = caught(mutant)
+            missed += not found
+            verdict = mutant.test if found else "NOT CAUGHT"
+            rows.append(f"| {mutant.trap} (`{mutant.file}`) | `{verdict}` |")
+            print(f"{mutant.trap}: {verdict} ({time.time() - start:.0f} s)", flush=True)
+    if args.out:
+        text = "# Mutants\n\n`make mutants` breaks the code in each of these ways.\n\n"
+        args.out.write_text(text + "\n".join(rows) + "\n")
+    print(f"{len(rows) - 2 - missed} caught, {missed} missed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

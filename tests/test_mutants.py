@@ -1,0 +1,12 @@
+"""The list of mutants stays alive: each replaces text that is there, once."""
+
+import pytest
+
+from tests.mutants import MUTANTS, ROOT
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.trap)
+def test_a_mutant_changes_exactly_one_place(mutant):
+    assert (ROOT / mutant.file).read_text().count(mutant.old) == 1
+    assert mutant.old != mutant.new
+    assert (ROOT / mutant.test).is_file()
