@@ -95,6 +95,8 @@ def run_of(args: argparse.Namespace) -> Run:
     """Return the Run that a `train` command line describes."""
     own = {"command", "env", "method", "preset", "out"}
     given = {k: v for k, v in vars(args).items() if k not in own and v is not None}
+    registry.require_file("env", args.env)
+    registry.require_file("method", args.method)
     return Run(env=args.env, method=args.method, preset=args.preset).replace(given)
 
 
@@ -177,6 +179,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except NonFiniteError as error:
         print(f"jaxmeta: stopped at {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("jaxmeta: interrupted", file=sys.stderr)
         return 1
     return 0
 

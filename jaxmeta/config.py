@@ -195,7 +195,8 @@ class Run:
 
     def __post_init__(self) -> None:
         """Fill in the base's values and check everything."""
-        check_value(self, "preset")
+        for name in ("env", "method", "preset"):
+            check_value(self, name)
         env, method = registry.env_spec(self.env), registry.method_spec(self.method)
         base = base_values(env, method, self.preset)
         for name in SECTIONS:

@@ -97,10 +97,10 @@ def env_spec(name: str) -> EnvSpec:
     """Return an environment's spec; one from a file has the general defaults.
 
     Raises:
-      ConfigError: an unknown name or a missing file.
+      ConfigError: an unknown name.
     """
     if is_file(name):
-        return EnvSpec(make=existing_file(name, "env"), about="from a file")
+        return EnvSpec(make=with_function(name), about="from a file")
     return _find("environments", "env", name)
 
 
@@ -108,11 +108,11 @@ def method_spec(name: str) -> MethodSpec:
     """Return a method's spec; one from a file has all sections.
 
     Raises:
-      ConfigError: an unknown name or a missing file.
+      ConfigError: an unknown name.
     """
     if is_file(name):
-        make = existing_file(name, "method")
-        return MethodSpec(name, make, "from a file", ("a2c", "vae", "imagination"))
+        sections = ("a2c", "vae", "imagination")
+        return MethodSpec(name, with_function(name), "from a file", sections)
     return _find("methods", "method", name)
 
 
@@ -128,16 +128,20 @@ def _find(kind: str, field: str, name: str) -> Any:
     return known[name]
 
 
-def existing_file(name: str, field: str) -> str:
-    """Return FILE.py:FUNCTION with the function filled in ("make").
+def with_function(name: str) -> str:
+    """Return FILE.py:FUNCTION with the function filled in ("make")."""
+    return f"{name}:make" if name.endswith(".py") else name
+
+
+def require_file(field: str, name: str) -> None:
+    """Refuse a name of the form FILE.py:FUNCTION whose file is missing.
 
     Raises:
       ConfigError: there is no such file.
     """
-    path, colon, function = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
-    if not Path(path).is_file():
+    path = with_function(name).rpartition(":")[0]
+    if is_file(name) and not Path(path).is_file():
         raise ConfigError(f"{field} = {name!r}: there is no file {path}")
-    return f"{path}:{function if colon else 'make'}"
 
 
 def load(make: str) -> Callable[..., Any]:

@@ -50,6 +50,8 @@ def make_env(run: Run, env: Env | None = None) -> Trial:
     Raises:
       ConfigError: the environment cannot serve this run.
     """
+    if env is None:
+        registry.require_file("env", run.env)
     base = env if env is not None else registry.load(registry.env_spec(run.env).make)()
     if run.vae and run.vae.decoder == "multi" and base.cells is None:
         raise ConfigError(
@@ -88,7 +90,8 @@ def train(
     tasks, described = evaluation_tasks(world)
     writer = rundir.RunWriter(run, path, described, device_names(mesh))
     try:
-        states = _loop(run, world, algorithm, mesh, tasks, described, writer, watch)
+        programs = compile_programs(run, world, algorithm, mesh, tasks)
+        states = _loop(run, world, algorithm, programs, described, writer, watch)
     except BaseException as error:
         writer.close("failed", error=f"{type(error).__name__}: {error}")
         raise
@@ -211,62 +214,77 @@ def run_updates(step: Callable[[State], tuple[State, Metrics]]) -> Callable[...,
     return updates
 
 
+class Programs(NamedTuple):
+    """What runs on the devices, for all seeds at once."""
+
+    states: State  # [seeds, ...] before the first update
+    chunk: Callable[..., tuple[State, Progress]]  # (states, first, count), compiled
+    test: Callable[[Params], Any]  # params [seeds, ...] -> `evaluate`'s result, [seeds, ...]
+
+
+def compile_programs(
+    run: Run, env: Trial, algorithm: Algorithm, mesh: jax.sharding.Mesh, tasks: Any
+) -> Programs:
+    """Return the initial states and the compiled programs."""
+    spread = NamedSharding(mesh, P(SEEDS))
+    states = jax.jit(lambda: initial_states(run, algorithm), out_shardings=spread)()
+    chunk = jax.jit(over_seeds(mesh, run_updates(algorithm.step)), donate_argnums=0)
+
+    def test(params: Params) -> Any:
+        return evaluate(algorithm.agent, env, params, tasks, run.evaluation.rollouts)
+
+    compiled = chunk.lower(states, jnp.int32(0), jnp.int32(1)).compile()
+    return Programs(states, compiled, jax.jit(over_seeds(mesh, test)))
+
+
 def _loop(
     run: Run,
     env: Trial,
     algorithm: Algorithm,
-    mesh: jax.sharding.Mesh,
-    tasks: Any,
+    programs: Programs,
     described: list[dict[str, Any]],
     writer: rundir.RunWriter,
     watch: Callable[[Status], None],
 ) -> State:
-    """Train to the end; return the final states."""
+    """Train to the end, logging and evaluating between chunks; return the final states."""
     per_update = run.frames_per_update(env.env.horizon)
     updates = run.updates(env.env.horizon)
     log_every, eval_every = (-(-n // per_update) for n in (run.log_every, run.evaluation.every))
+    states, done, training_s = programs.states, 0, 0.0
 
-    spread = NamedSharding(mesh, P(SEEDS))
-    states = jax.jit(lambda: initial_states(run, algorithm), out_shardings=spread)()
-    chunk = jax.jit(over_seeds(mesh, run_updates(algorithm.step)), donate_argnums=0)
-    compiled = chunk.lower(states, jnp.int32(0), jnp.int32(1)).compile()
-    rate = run.evaluation.rollouts
-    test = jax.jit(over_seeds(mesh, lambda p: evaluate(algorithm.agent, env, p, tasks, rate)))
-
-    def write_evaluation(done: int) -> None:
-        result = jax.device_get(test(algorithm.params(states)))
-        writer.evaluation(evaluation_rows(result, done * per_update, described, rate, env))
+    def write_evaluation() -> None:
+        result = jax.device_get(programs.test(algorithm.params(states)))
+        rollouts = run.evaluation.rollouts
+        writer.evaluation(evaluation_rows(result, done * per_update, described, rollouts, env))
 
     watch(Status(0, updates * per_update, 0.0, {}))
-    write_evaluation(0)
-    start, done, training_s = time.time(), 0, 0.0
+    write_evaluation()
+    start = time.time()
     while done < updates:
         stop = min(updates, *(done - done % every + every for every in (log_every, eval_every)))
-        began = time.time()
-        states, progress = compiled(states, jnp.int32(done), jnp.int32(stop - done))
+        count, began = stop - done, time.time()
+        states, progress = programs.chunk(states, jnp.int32(done), jnp.int32(count))
         progress = jax.device_get(progress)
         seconds = time.time() - began
-        training_s += seconds
-        rate_now = run.seeds * (stop - done) * per_update / seconds
-        means = jax.tree.map(lambda x, n=stop - done: x / n, progress.total)
-        done = stop
-        clock = {"wall_s": round(time.time() - start, 3), "frames_per_s": round(rate_now, 1)}
+        done, training_s = stop, training_s + seconds
+
+        means = jax.tree.map(lambda x, n=count: x / n, progress.total)
+        rate = run.seeds * count * per_update / seconds
+        clock = {"wall_s": round(time.time() - start, 3), "frames_per_s": round(rate, 1)}
         for seed in range(run.seeds):
             row = {"seed": seed, "frames": done * per_update, "update": done} | clock
             writer.metrics(row | {k: float(v[seed]) for k, v in means.items()})
         refuse_non_finite(progress.first_bad)
         if done % eval_every == 0 or done == updates:
-            write_evaluation(done)
+            write_evaluation()
         mean = {k: float(v.mean()) for k, v in means.items()}
-        watch(Status(done * per_update, updates * per_update, rate_now, mean))
+        watch(Status(done * per_update, updates * per_update, rate, mean))
+
     params = jax.device_get(algorithm.params(states))
     checkpoint.save_params(writer.path / rundir.CHECKPOINTS, done, params)
-    frames = run.seeds * updates * per_update
-    writer.close(
-        "finished",
-        frames_per_seed=updates * per_update,
-        frames_per_s=round(frames / training_s, 1),
-    )
+    frames = updates * per_update
+    speed = round(run.seeds * frames / training_s, 1)
+    writer.close("finished", frames_per_seed=frames, frames_per_s=speed)
     return states
 
 

@@ -98,7 +98,7 @@ MUTANTS = (
         "jaxmeta/algorithms/ldm.py",
         "order = jnp.argsort(imagined.reshape(-1), stable=True)",
         "order = jnp.argsort(~imagined.reshape(-1), stable=True)",
-        "tests/jaxmeta/test_training.py",
+        "tests/jaxmeta/test_training.py::test_mixture_trajectories_never_reach_the_replay",
     ),
     Mutant(
         "the decoder's dropout is off",
@@ -149,7 +149,7 @@ MUTANTS = (
         "jaxmeta/agent.py",
         "return agent._replace(draw=lambda key: jax.tree.map(jnp.zeros_like, agent.draw(key)))",
         "return agent",
-        "tests/jaxmeta/test_training.py",
+        "tests/jaxmeta/test_training.py::test_a_loaded_agent_acts_as_it_was_evaluated",
     ),
     Mutant(
         "variBAD's encoder is cut off from the RL loss",
@@ -157,7 +157,7 @@ MUTANTS = (
         "net.evaluate(params, rollout), rollout.transitions, state.hp.a2c",
         "net.evaluate(params | {'encoder': jax.lax.stop_gradient(params['encoder'])}, rollout), "
         "rollout.transitions, state.hp.a2c",
-        "tests/jaxmeta/test_training.py",
+        "tests/jaxmeta/test_training.py::test_varibads_encoder_receives_the_rl_gradient",
     ),
     Mutant(
         "the gradient of the GRU forgets a trial's end",

@@ -99,8 +99,8 @@ class Corridor(Env):
 class Linear(Env):
     """A random point x in [-1, 1]^2 per step pays w . x, whatever the action; w is the task.
 
-    w is uniform in [-1, 1]^2, so the mean reward at any x is 0: a decoder that knows nothing
-    of w errs at least by the reward's mean square, 2/9.
+    w is uniform in [-2, 2]^2, so the mean reward at any x is 0: a decoder that knows nothing
+    of w errs at least by the reward's mean square, 8/9.
     """
 
     obs_space = Box((2,), -1, 1)
@@ -110,10 +110,10 @@ class Linear(Env):
     fixed_length = True
 
     def sample_task(self, key, split):
-        return jax.random.uniform(key, (2,), minval=-1.0)
+        return jax.random.uniform(key, (2,), minval=-2.0, maxval=2.0)
 
     def eval_tasks(self, split):
-        return jnp.array([[0.9, 0.1], [-0.2, 0.7], [-0.8, -0.8], [0.3, -0.9]])
+        return jnp.array([[2.0, 0.1], [-0.4, 1.5], [-1.5, -1.5]])
 
     def reset(self, key, task):
         return (), jnp.zeros(2)

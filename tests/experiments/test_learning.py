@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import jaxmeta
+from experiments import figures, maps
 from jaxmeta import rundir
 from jaxmeta.agent import Agent
+from jaxmeta.algorithm import hyper
 from jaxmeta.evaluation import evaluate, evaluation_tasks
 
 BEST_UNTOLD = 17.17  # mean first-episode return on the 18 goals, by the best route past all
@@ -74,12 +76,39 @@ def walk(goal, cell):
     return jnp.where(cell[0] < goal[0], 2, jnp.where(cell[1] < goal[1], 1, 0)).astype(jnp.int32)
 
 
-@pytest.mark.slow
-def test_ldms_belief_finds_goals_and_imagines_test_cells(tmp_path):
-    """With dropout 0.7 imagined maps pay test cells; p(goal) is high on a solved task."""
-    from experiments.maps import imagined_shares, load_final, play
+def believed(folder):
+    """Return p(goal) after each training task that a run's agent solves, [solved]."""
+    loaded = maps.load_final(figures.read([folder])[0])
+    env, params, belief = loaded.world, loaded.params, loaded.algorithm.belief
 
-    train(tmp_path / "ldm", *"--frames 4e6 --seeds 1 --vae.capacity 30_000".split())
-    loaded = load_final(tmp_path / "ldm")
-    assert loaded is not None
-    assert imagined_shares and play
+    def one(goal, key):
+        played = jaxmeta.adaptation(loaded.algorithm.agent, env, params, goal, key)
+        memory = maps.memories(belief, params, played.rollout.transitions)[-1]
+        mean = belief.posterior(params, memory).mean
+        rewards = maps.dropout_map(belief, params, hyper(loaded.run).vae, mean, key)
+        low, high = env.reward.low, env.reward.high
+        return played.reached[-1], (rewards[goal[0], goal[1]] - low) / (high - low)
+
+    goals = env.eval_tasks("train")
+    keys = jax.random.split(jax.random.key(0), len(goals))
+    solved, p = jax.jit(jax.vmap(one))(goals, keys)
+    return np.asarray(p)[np.asarray(solved)]
+
+
+def pays_a_test_cell(folder):
+    """Return the share of imagined maps that pay some test cell, as a mixture worker is paid."""
+    result = figures.read([folder])[0]
+    shares = maps.imagined_shares(result, maps.imagine(maps.load_final(result)))
+    return shares["dropout"]["on"]["test"]["paid"]
+
+
+@pytest.mark.slow
+def test_ldms_belief_finds_the_goal_and_dropout_makes_it_imagine_test_goals(tmp_path):
+    short = "--frames 4e6 --vae.capacity 40_000 --evaluation.every 2e6".split()
+    train(tmp_path / "dropout", *short)
+    train(tmp_path / "none", *short, "--vae.dropout", "0")
+    p = believed(tmp_path / "dropout")
+    assert len(p) > 0
+    assert p.mean() > 0.8
+    assert pays_a_test_cell(tmp_path / "dropout") > 0.5
+    assert pays_a_test_cell(tmp_path / "none") < 0.1

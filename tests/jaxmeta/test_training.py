@@ -159,6 +159,18 @@ def test_mixture_trajectories_never_reach_the_replay():
     np.testing.assert_array_equal(real, ~np.asarray(imagined)[0])
 
 
+def test_groups_mix_among_themselves():
+    """Two groups: a mixture worker's weights reach its own group only, and all are paid."""
+    run = tiny_run("ldm", {"workers": 8, "seeds": 1})
+    _, algorithm = build(run)
+    state = jax.tree.map(lambda x: x[0], initial_states(run, algorithm))
+    rollout, imagined = jax.jit(algorithm.collect)(state)
+    chex.assert_shape(rollout.transitions.reward, (60, 2, 4))
+    np.testing.assert_array_equal(imagined, [[False] * 3 + [True]] * 2)
+    real = np.isin(rollout.transitions.reward, np.float32([-0.1, 1.0])).all(0)
+    np.testing.assert_array_equal(real, ~np.asarray(imagined))
+
+
 def test_divisor():
     assert [divisor(n, 4) for n in (1, 2, 3, 4, 5, 6, 8)] == [1, 2, 3, 4, 1, 3, 4]
 
