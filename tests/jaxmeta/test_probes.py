@@ -4,6 +4,7 @@ The families and their optima are in tests/probes.py and tests/foreign/bandit.py
 """
 
 import itertools
+import re
 from pathlib import Path
 
 import jax
@@ -40,6 +41,7 @@ SIZES = {
     "a2c.learning_rate": 3e-3,
     "a2c.encoder_learning_rate": 3e-3,
 }
+KEY = jax.random.key(0)
 VAE_SIZES = {
     "vae.latent": 4,
     "vae.batch": 16,
@@ -149,7 +151,25 @@ def test_a_folder_does_not_name_code_so_loading_takes_the_environment(commanded)
     np.testing.assert_array_equal([play(task).returns[1] for task in (0, 1)], [4, 4])
 
 
-KEY = jax.random.key(0)
+def documented(title):
+    """Return the example of docs/extending.md whose first line starts with `title`."""
+    text = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
+    (code,) = re.findall(rf'```python\n("""{title}.*?)```', text, re.DOTALL)
+    return code
+
+
+def test_the_documented_environment_is_the_foreign_bandit():
+    assert documented("A two-armed bandit") == Path(BANDIT.removesuffix(":make")).read_text()
+
+
+def test_the_documented_method_trains_from_its_file(tmp_path):
+    method = tmp_path / "fading_rl2.py"
+    method.write_text(documented("RL2 whose entropy bonus fades"))
+    flags = ["--trial.episodes=1", "--frames=192", "--networks.hidden=8", "--log_every=64"]
+    out = tmp_path / "a"
+    assert main(["train", BANDIT, f"--method={method}:make", f"--out={out}", *flags]) == 0
+    coefficients = [row["entropy_coef"] for row in rundir.read_metrics(out)]
+    np.testing.assert_allclose(coefficients, 0.1 / (1 + np.arange(3) / 100), rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["rl2", "varibad", "ldm"])
@@ -187,10 +207,12 @@ def test_the_belief_recovers_a_linear_reward():
     Errors are shares of the reward's mean square: 1 before a step, by arithmetic.
     """
     sizes = {
-        "networks.state_embedding": 16,
+        "networks.hidden": 64,
+        "networks.state_embedding": 32,
         "vae.decoder_layers": (32, 32),
         "vae.decoder_inputs": ("next_obs",),
         "vae.dropout": 0.0,
+        "vae.kl_weight": 0.1,
         "vae.pairs": "all",
     }
     run = probe_run(f"{PROBES}:Linear", "ldm", 1, 1, 8, sizes)
@@ -224,7 +246,7 @@ def test_the_belief_recovers_a_linear_reward():
 
     @jax.jit
     def learn_and_measure(params):
-        params, _ = jax.lax.fori_loop(0, 1200, update, (params, adam.init(params)))
+        params, _ = jax.lax.fori_loop(0, 700, update, (params, adam.init(params)))
         error, square = jax.vmap(errors, in_axes=(None, 0, 0))(params, *trials(KEY, 64))
         return error.mean(0) / square.mean()
 
