@@ -131,7 +131,7 @@ def manifest(devices: list[str]) -> dict[str, Any]:
     return {
         "status": "running",
         "started": now(),
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": git(root, "rev-parse", "HEAD"),
         "dirty": bool(git(root, "status", "--porcelain", "--untracked-files=no")),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
