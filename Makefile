@@ -25,10 +25,10 @@ $(STAMP): $(LOCK) pyproject.toml
 	@touch $@
 
 quickstart: $(STAMP) ## RL2, variBAD and LDM on the gridworld in about 10 minutes on 2 cores, with the report
-	$(PY) -m experiments.study quickstart --out $(OUT)/quickstart $(ARGS)
+	$(PY) -m experiments study quickstart --out $(OUT)/quickstart $(ARGS)
 
 gridworld: $(STAMP) ## the paper's gridworld study: SEEDS=8 FRAMES=100_000_000 OUT=runs
-	$(PY) -m experiments.study gridworld --out $(OUT)/gridworld $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FRAMES),--frames $(FRAMES)) $(ARGS)
+	$(PY) -m experiments study gridworld --out $(OUT)/gridworld $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FRAMES),--frames $(FRAMES)) $(ARGS)
 
 test: $(STAMP) ## lint, types and the tests that CI runs
 	$(MAKE) --no-print-directory lint
@@ -48,7 +48,7 @@ lint: $(STAMP) ## ruff (lint and format) and mypy
 	$(VENV)/bin/mypy
 
 bench: $(STAMP) ## frames/s per method, as a share of the measured matmul peak
-	$(PY) -m experiments.bench --out $(OUT)/bench.jsonl $(ARGS)
+	$(PY) -m experiments bench --out $(OUT)/bench.jsonl $(ARGS)
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header

@@ -5,6 +5,7 @@ Input is checked before jax is imported. Exit codes: 0 done, 2 bad input, 1 anyt
 
 import argparse
 import difflib
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -61,6 +62,12 @@ def parser() -> Parser:
     report.add_argument("dirs", metavar="DIR", type=Path, nargs="+")
     report.add_argument("--out", type=Path, help="where figures/ goes (default: beside the runs)")
 
+    study = command("study", "train all runs of a study that are not finished, and report")
+    study.add_argument("name", metavar="NAME", help="see jaxmeta list")
+    study.add_argument("--out", type=Path, help="folder of the runs (default: runs/NAME)")
+    study.add_argument("--seeds", metavar="V", help=about_field(Run, "seeds"))
+    study.add_argument("--frames", metavar="V", help=about_field(Run, "frames"))
+
     bench = command("bench", "measure frames/s and the share of the matmul peak")
     bench.add_argument("--out", type=Path, default=Path("runs/bench.jsonl"))
     bench.add_argument("--workers", type=int, nargs="+", default=[16, 128, 1024])
@@ -104,7 +111,7 @@ def list_all() -> None:
     """Print studies, environments and methods."""
     from experiments.study import STUDIES
 
-    print("studies (make NAME):")
+    print("studies:")
     for name, runs in STUDIES.items():
         print(f"  {name:26s}{', '.join(runs())}")
     for kind in ("environments", "methods"):
@@ -153,8 +160,19 @@ def report_command(args: argparse.Namespace) -> None:
     report(args.dirs, args.out)
 
 
+def study_command(args: argparse.Namespace) -> None:
+    """Run a study."""
+    from experiments.study import run_study
+
+    given = {k: v for k in ("seeds", "frames") if (v := getattr(args, k)) is not None}
+    run_study(args.name, args.out or Path("runs") / args.name, given)
+
+
 def bench_command(args: argparse.Namespace) -> None:
-    """Measure speed."""
+    """Measure speed on one core."""
+    if hasattr(os, "sched_setaffinity"):  # before jax makes its threads
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
     from experiments.bench import bench
 
     bench(args.out, args.methods, args.workers)
@@ -164,6 +182,7 @@ COMMANDS: dict[str, Any] = {
     "train": train_command,
     "evaluate": evaluate_command,
     "report": report_command,
+    "study": study_command,
     "bench": bench_command,
     "list": lambda args: list_all(),
 }

@@ -1,22 +1,16 @@
 """Speed: frames/s of the whole training step, as a share of the measured matmul peak.
 
-Everything runs on one core, so that the share is of one core's peak. Matmul FLOPs are
+The command line keeps the process on one core, so that the share is of one core's peak. Matmul FLOPs are
 counted by hand from the networks' sizes: a forward pass once, a backward pass twice; what
 an implementation recomputes does not count.
 """
 
-import argparse
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-# One core, before jax makes its threads.
-if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 import jax
 import jax.numpy as jnp
@@ -177,12 +171,3 @@ def bench(out: Path, methods: list[str], workers: list[int]) -> None:
             table.add_row(*row)
             console.print(f"{method} {count}: {fps} frames/s, {share:.0%} of the peak")
     console.print(table)
-
-
-if __name__ == "__main__":
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--out", type=Path, default=Path("runs/bench.jsonl"))
-    arguments.add_argument("--methods", nargs="+", default=["rl2", "varibad", "ldm"])
-    arguments.add_argument("--workers", type=int, nargs="+", default=[16, 128, 1024])
-    given = arguments.parse_args()
-    bench(given.out, given.methods, given.workers)

@@ -1,18 +1,14 @@
-"""A study: several runs on one environment, one after the other, and one report.
+"""A study: several runs on one environment, one after the other, and one report."""
 
-`python -m experiments.study NAME --out DIR`, where NAME is one of `STUDIES`.
-"""
-
-import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from experiments import gridworld, quickstart
 from jaxmeta import rundir
 from jaxmeta.config import Run
-from jaxmeta.errors import ConfigError, NonFiniteError
+from jaxmeta.errors import ConfigError
 
 Runs = dict[str, Run]  # by the name of their folder
 
@@ -23,13 +19,22 @@ STUDIES: dict[str, Callable[..., Runs]] = {
 }
 
 
-def run_study(runs: Runs, out: Path) -> None:
-    """Train what is not finished yet, then draw the report of all.
+def run_study(name: str, out: Path, given: dict[str, Any]) -> None:
+    """Train what is not finished yet of a study, then draw the report of all.
+
+    `given` holds the fields of Run that replace the study's own, such as "seeds".
 
     Raises:
-      ConfigError: some run's folder cannot be used; nothing was started.
+      ConfigError: no such study, a bad field, or a run's folder cannot be used; nothing
+        was started.
     """
+    if name not in STUDIES:
+        raise ConfigError(f"study = {name!r}: must be one of {', '.join(STUDIES)}")
+    runs = STUDIES[name](**given)
     finished = {name: rundir.check(run, out / name) for name, run in runs.items()}
+
+    if name != "quickstart":
+        announce(runs, out)
 
     from experiments.progress import train_with_progress
     from experiments.report import report
@@ -55,30 +60,3 @@ def announce(runs: Runs, out: Path) -> None:
             print(f"  {name}: {run.seeds} seeds x {run.frames:,} frames, {hours:.1f} hours")
     ready = time.strftime("%A %H:%M", time.localtime(time.time() + 3600 * total))
     print(f"  together {total:.1f} hours, until {ready}; what is finished is skipped next time")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run a study and return the exit code (2: bad input)."""
-    parser = argparse.ArgumentParser("python -m experiments.study", description=__doc__)
-    parser.add_argument("name", choices=sorted(STUDIES))
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--seeds", help="how many seeds")
-    parser.add_argument("--frames", help="frames per seed")
-    args = parser.parse_args(argv)
-    given = {k: getattr(args, k) for k in ("seeds", "frames") if getattr(args, k) is not None}
-    try:
-        runs = STUDIES[args.name](**given)
-        if args.name != "quickstart":
-            announce(runs, args.out)
-        run_study(runs, args.out)
-    except ConfigError as error:
-        print(f"jaxmeta: {error}", file=sys.stderr)
-        return 2
-    except NonFiniteError as error:
-        print(f"jaxmeta: stopped at {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,6 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.study import STUDIES
-from experiments.study import main as study
 from tests.tiny import tiny_run
 
 TINY = [
@@ -122,5 +121,7 @@ def test_studies_are_runs_and_check_their_input(tmp_path, capsys):
     paper = STUDIES["gridworld"]()
     assert all((run.seeds, run.frames) == (8, 100_000_000) for run in paper.values())
     assert paper["rl2-oracle"].train_split == "oracle"
-    assert study(["gridworld", "--out", str(tmp_path), "--seeds", "0"]) == 2
+    assert main(["study", "gridworld", "--out", str(tmp_path), "--seeds", "0"]) == 2
     assert "seeds = '0'" in capsys.readouterr().err
+    assert main(["study", "nothing"]) == 2
+    assert "must be one of quickstart, gridworld" in capsys.readouterr().err

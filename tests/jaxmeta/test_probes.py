@@ -116,7 +116,7 @@ def test_rl2_reaches_the_optimum(family, episodes, horizon, optimum, tmp_path):
 BANDIT_OPTIMUM = np.array([3.5, 4.0])
 
 
-@pytest.mark.parametrize(("method", "updates"), [("varibad", 320), ("ldm", 240)])
+@pytest.mark.parametrize(("method", "updates"), [("varibad", 400), ("ldm", 400)])
 def test_every_method_remembers_one_reward_of_a_foreign_bandit(method, updates, tmp_path):
     jaxmeta.train(probe_run(BANDIT, method, 2, updates, 4), tmp_path / "a")
     assert (greedy_returns(tmp_path / "a") >= 0.95 * BANDIT_OPTIMUM).all()
