@@ -1,8 +1,8 @@
 """Speed: frames/s of the whole training step, as a share of the measured matmul peak.
 
-The command line keeps the process on one core, so that the share is of one core's peak. Matmul FLOPs are
-counted by hand from the networks' sizes: a forward pass once, a backward pass twice; what
-an implementation recomputes does not count.
+The command line keeps the process on one core, so that the share is of one core's peak.
+Matmul FLOPs are counted by hand from the networks' sizes: a forward pass once, a backward
+pass twice; what an implementation recomputes does not count.
 """
 
 import itertools

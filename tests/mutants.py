@@ -59,7 +59,7 @@ MUTANTS = (
     ),
     Mutant(
         "the reconstruction is a mean over decoded steps where it should be a sum",
-        "jaxmeta/belief.py",
+        "jaxmeta/decoders.py",
         'return whole * length if hp.reduction == "sum" else whole',
         "return whole",
         "tests/jaxmeta/test_belief.py",
@@ -68,7 +68,7 @@ MUTANTS = (
         "no gradient into the KL's prior",
         "jaxmeta/belief.py",
         "jnp.where(valid, kl(after, before), 0.0)",
-        "jnp.where(valid, kl(after, lax.stop_gradient(before)), 0.0)",
+        "jnp.where(valid, kl(after, jax.lax.stop_gradient(before)), 0.0)",
         "tests/jaxmeta/test_belief.py",
     ),
     Mutant(
@@ -102,14 +102,14 @@ MUTANTS = (
     ),
     Mutant(
         "the decoder's dropout is off",
-        "jaxmeta/belief.py",
+        "jaxmeta/decoders.py",
         "return jnp.where(bits >= dropped, embedded * scale, 0.0)",
         "return embedded",
         "tests/jaxmeta/test_belief.py",
     ),
     Mutant(
         "dropout rescales by the nominal rate, not by what is kept",
-        "jaxmeta/belief.py",
+        "jaxmeta/decoders.py",
         "scale = 256 / (256 - dropped.astype(jnp.float32))",
         "scale = 1 / (1 - rate)",
         "tests/jaxmeta/test_belief.py",

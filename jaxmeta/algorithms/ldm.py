@@ -16,7 +16,7 @@ from jaxmeta import buffers
 from jaxmeta.a2c import a2c_loss, by_group, descend, encoder_optimiser, policy_optimiser
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
-from jaxmeta.belief import replayed, replayed_like, variational_belief
+from jaxmeta.belief import variational_belief
 from jaxmeta.config import VAE, Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.imagine import MixtureTask, latent_mixture, mixture_weights
@@ -70,7 +70,7 @@ def ldm(env: Env, run: Run) -> Algorithm:
             params=params,
             opt=optimiser(hp).init(part(params, RL)),
             vae_opt=vae_optimiser(hp.vae).init(part(params, LATENT)),
-            replay=buffers.empty(replayed_like(env), run.vae.capacity),
+            replay=buffers.empty(buffers.replayed_like(env), run.vae.capacity),
             key=jax.random.fold_in(key, 1),
             update=jnp.zeros((), jnp.int32),
             hp=hp,
@@ -126,7 +126,7 @@ def ldm(env: Env, run: Run) -> Algorithm:
         rl_params, opt = descend(optimiser(hp), grads, state.opt, rl_params)
 
         # Only real rewards teach the belief.
-        replay = buffers.add(state.replay, replayed(normal), run.vae.replay)
+        replay = buffers.add(state.replay, buffers.replayed(normal), run.vae.replay)
         carry = (part(state.params, LATENT), state.vae_opt)
         (latent_params, vae_opt), elbo_metrics = lax.scan(
             lambda carry, key: improve_belief(carry, key, replay, hp.vae),

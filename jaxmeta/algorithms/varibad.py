@@ -14,7 +14,7 @@ from jaxmeta import buffers
 from jaxmeta.a2c import a2c_loss, by_group, descend, policy_optimiser
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
-from jaxmeta.belief import replayed, replayed_like, variational_belief
+from jaxmeta.belief import variational_belief
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.recurrent import recurrent
@@ -56,7 +56,7 @@ def varibad(env: Env, run: Run) -> Algorithm:
         key_net, key_belief = jax.random.split(jax.random.fold_in(key, 0))
         params = belief.init(key_belief) | net.init(key_net)
         opt = optimiser(hp).init(params)
-        replay = buffers.empty(replayed_like(env), run.vae.capacity)
+        replay = buffers.empty(buffers.replayed_like(env), run.vae.capacity)
         key = jax.random.fold_in(key, 1)
         return VariBADState(params, opt, replay, key, jnp.zeros((), jnp.int32), hp)
 
@@ -68,7 +68,7 @@ def varibad(env: Env, run: Run) -> Algorithm:
     def step(state: VariBADState) -> tuple[VariBADState, Metrics]:
         rollout = collect_trials(state)
         key_batch, key_elbo = jax.random.split(update_key(state, 1))
-        replay = buffers.add(state.replay, replayed(rollout.transitions), run.vae.replay)
+        replay = buffers.add(state.replay, buffers.replayed(rollout.transitions), run.vae.replay)
         batch = buffers.sample(replay, key_batch, run.vae.batch)
 
         def loss(params: Params) -> tuple[Array, Metrics]:

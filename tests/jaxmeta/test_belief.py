@@ -9,11 +9,12 @@ from scipy.special import log_expit
 from scipy.stats import chisquare, norm
 
 import jaxmeta
-from jaxmeta import belief as belief_module
 from jaxmeta.agent import Transition
 from jaxmeta.algorithm import hyper
-from jaxmeta.belief import Gaussian, Replayed, chained_kl, drop, kl, random_bytes, stratified
+from jaxmeta.belief import Gaussian, chained_kl, kl, variational_belief
+from jaxmeta.buffers import Replayed, replayed
 from jaxmeta.config import VAE, Networks
+from jaxmeta.decoders import drop, prediction_error, random_bytes, stratified
 from jaxmeta.env import Binary, Box, Cells, Discrete, Env, Real
 from jaxmeta.networks import Encoder
 from jaxmeta.trial import trial
@@ -45,7 +46,7 @@ def make(env=World, **vae):
     run = jaxmeta.Run(env="gridworld", networks=SIZES, vae=VAE(**(options | vae)))
     world = trial(env(), 2)
     encoder = Encoder(world.action_space, 3, run.networks, run.vae.latent)
-    belief = belief_module.variational_belief(world, run, encoder, "belief")
+    belief = variational_belief(world, run, encoder, "belief")
     params = jax.tree.map(lambda x: 2 * x, belief.init(jax.random.key(0)))
     return run, belief, params
 
@@ -355,10 +356,10 @@ def test_random_bytes_are_uniform():
 def test_the_error_of_a_binary_reward_is_its_cross_entropy():
     logit = jnp.array([-50.0, -2.0, 0.0, 3.0, 50.0])
     for reward in (1.0, -0.1):
-        got = belief_module.prediction_error(World(), logit, jnp.full(5, reward))
+        got = prediction_error(World(), logit, jnp.full(5, reward))
         expected = [cross_entropy(x, np.float32(reward)) for x in np.asarray(logit, float)]
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
-    got = belief_module.prediction_error(RealWorld(), logit, jnp.full(5, 0.5))
+    got = prediction_error(RealWorld(), logit, jnp.full(5, 0.5))
     np.testing.assert_allclose(got, (np.asarray(logit) - 0.5) ** 2)
 
 
@@ -401,7 +402,7 @@ def test_replay_keeps_each_workers_first_trial_trajectory_major():
     step = np.arange(T * 3, dtype=np.float32).reshape(T, 3)
     obs = np.stack([step, -step], axis=-1)
     tr = Transition(obs, step, step + 1, obs + 2, obs + 3, over, over, 1 - over, step + 4)
-    kept = belief_module.replayed(jax.tree.map(jnp.asarray, tr))
+    kept = replayed(jax.tree.map(jnp.asarray, tr))
     np.testing.assert_array_equal(kept.valid, np.arange(T) < np.array([[T], [3], [T]]))
     for name in ("obs", "action", "reward", "next_obs", "seen"):
         np.testing.assert_array_equal(getattr(kept, name), getattr(tr, name).swapaxes(0, 1))

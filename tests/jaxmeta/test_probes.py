@@ -18,7 +18,8 @@ from experiments.__main__ import main
 from jaxmeta import rundir
 from jaxmeta.agent import Agent
 from jaxmeta.algorithm import hyper, sample_tasks
-from jaxmeta.belief import Belief, Gaussian, replayed
+from jaxmeta.belief import Belief, Gaussian
+from jaxmeta.buffers import replayed
 from jaxmeta.config import VAE, Imagination, Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagine import MixtureTask, latent_mixture

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxmeta
 from jaxmeta import rundir
-from jaxmeta.belief import replayed
+from jaxmeta.buffers import replayed
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError, NonFiniteError
 from jaxmeta.training import (
