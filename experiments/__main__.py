@@ -125,8 +125,10 @@ def train_command(args: argparse.Namespace) -> None:
     from jaxmeta import rundir
 
     run = run_of(args)
-    stem = Path(run.env.split(":")[0]).stem if registry.is_file(run.env) else run.env
-    out = args.out or Path("runs") / f"{stem}-{run.method}"
+    stems = [
+        Path(n.split(":")[0]).stem if registry.is_file(n) else n for n in (run.env, run.method)
+    ]
+    out = args.out or Path("runs") / "-".join(stems)
     if rundir.check(run, out):
         print(f"{out}: this run is finished already")
         return

@@ -231,9 +231,13 @@ class Run:
 
     @property
     def group(self) -> int:
-        """Return the number of workers that mix with each other (1 if the method does not)."""
-        mixes = self.imagination
-        return mixes.normal + mixes.mixture if mixes else 1
+        """Return the number of workers that mix with each other (1 if the method does not).
+
+        A method from a file has every section, and answers for its groups itself.
+        """
+        if self.imagination is None or registry.is_file(self.method):
+            return 1
+        return self.imagination.normal + self.imagination.mixture
 
     def replace(self, overrides: dict[str, Any]) -> "Run":
         """Return the run with dotted fields changed: `{"imagination.beta": 1.5}`."""
@@ -325,6 +329,8 @@ def validate(run: Run) -> None:
         elif section is not None:
             for name in field_names(section):
                 check_value(section, name, f"{leaf}.")
+    if registry.is_file(run.method):
+        return
     if run.imagination and run.imagination.mixture >= run.workers:
         raise ConfigError(
             f"imagination.mixture = {run.imagination.mixture}: must be less than workers"

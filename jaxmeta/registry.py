@@ -8,6 +8,7 @@ jax. A name of the form FILE.py:FUNCTION is loaded from that file when it is mad
 import difflib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -152,9 +153,11 @@ def load(make: str) -> Callable[..., Any]:
     """
     place, _, name = make.rpartition(":")
     if place.endswith(".py"):
-        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        unique = f"jaxmeta_file_{Path(place).stem}"
+        spec = importlib.util.spec_from_file_location(unique, place)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their module up
         spec.loader.exec_module(module)
     else:
         module = importlib.import_module(place)

@@ -53,6 +53,8 @@ def make_env(run: Run, env: Env | None = None) -> Trial:
     if env is None:
         registry.require_file("env", run.env)
     base = env if env is not None else registry.load(registry.env_spec(run.env).make)()
+    if not isinstance(base, Env):
+        raise ConfigError(f"env = {run.env!r}: must make a jaxmeta.Env, not {type(base).__name__}")
     if run.vae and run.vae.decoder == "multi" and base.cells is None:
         raise ConfigError(
             f"vae.decoder = 'multi': must be 'single'; {run.env} has no finite set of cells"
@@ -61,10 +63,18 @@ def make_env(run: Run, env: Env | None = None) -> Trial:
     return trial(base, run.trial.episodes, run.trial.boundary)
 
 
-def build(run: Run, env: Env | None = None) -> tuple[Trial, Algorithm]:
-    """Return the run's environment and its method."""
+Method = Callable[[Trial, Run], Algorithm]
+
+
+def build(
+    run: Run, env: Env | None = None, method: Method | None = None
+) -> tuple[Trial, Algorithm]:
+    """Return the run's environment and its method; what is given replaces what names find."""
     world = make_env(run, env)
-    return world, registry.load(registry.method_spec(run.method).make)(world, run)
+    if method is None:
+        registry.require_file("method", run.method)
+        method = registry.load(registry.method_spec(run.method).make)
+    return world, method(world, run)
 
 
 def train(
@@ -72,6 +82,7 @@ def train(
     out: str | os.PathLike,
     *,
     env: Env | None = None,
+    method: Method | None = None,
     watch: Callable[[Status], None] = lambda status: None,
 ) -> Result:
     """Train all seeds of a run together and write its directory.
@@ -84,9 +95,9 @@ def train(
     """
     path = Path(out)
     if rundir.check(run, path):
-        return read_result(path, env)
+        return read_result(path, env, method)
     mesh = seed_mesh(run.seeds)
-    world, algorithm = build(run, env)
+    world, algorithm = build(run, env, method)
     tasks, described = evaluation_tasks(world)
     writer = rundir.RunWriter(run, path, described, device_names(mesh))
     try:
@@ -99,33 +110,39 @@ def train(
     return Result(rundir.read_metrics(path), rundir.read_evaluation(path), params, algorithm.agent)
 
 
-def read_result(path: Path, env: Env | None = None) -> Result:
+def read_result(path: Path, env: Env | None = None, method: Method | None = None) -> Result:
     """Return a finished run from its directory."""
     run = rundir.read_run(path)
-    _, algorithm = build(run, env)
+    _, algorithm = build(run, env, method)
     like = jax.eval_shape(lambda: algorithm.params(initial_states(run, algorithm)))
     params = checkpoint.load_params(path / rundir.CHECKPOINTS, like)
     return Result(rundir.read_metrics(path), rundir.read_evaluation(path), params, algorithm.agent)
 
 
-def load(path: str | os.PathLike, *, seed: int = 0, env: Env | None = None) -> tuple[Agent, Params]:
+def load(
+    path: str | os.PathLike,
+    *,
+    seed: int = 0,
+    env: Env | None = None,
+    method: Method | None = None,
+) -> tuple[Agent, Params]:
     """Return a trained agent and one seed's parameters, to act in a loop of one's own.
 
-    A run on an environment from a file needs that environment in `env`: a directory never
-    names code to execute.
+    A run with an environment or a method from a file needs them in `env` and `method`: a
+    directory never names code to execute.
 
     Raises:
-      ConfigError: no run, no checkpoint, no such seed, or a missing `env`.
+      ConfigError: no run, no checkpoint, no such seed, or a missing `env` or `method`.
     """
     run = rundir.read_run(Path(path))
-    for field, name, given in (("env", run.env, env), ("method", run.method, None)):
+    for field, name, given in (("env", run.env, env), ("method", run.method, method)):
         if registry.is_file(name) and given is None:
             raise ConfigError(
-                f"{field} = {name!r}: code from a file is not loaded from a run's folder"
+                f"{field} = {name!r}: a run's folder names no code to execute; pass {field}=..."
             )
     if not 0 <= seed < run.seeds:
         raise ConfigError(f"seed = {seed}: must be 0 to {run.seeds - 1}")
-    result = read_result(Path(path), env)
+    result = read_result(Path(path), env, method)
     return result.agent, jax.tree.map(lambda x: x[seed], result.params)
 
 

@@ -24,7 +24,7 @@ from jaxmeta.config import VAE, Imagination, Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagine import MixtureTask, latent_mixture
 from jaxmeta.rollout import WORKERS, collect
-from jaxmeta.training import build, initial_states, run_updates
+from jaxmeta.training import build, over_seeds, seed_mesh
 from jaxmeta.trial import trial
 from tests import probes
 from tests.foreign.bandit import Bandit, make
@@ -62,8 +62,27 @@ def probe_run(env, method, episodes, updates, horizon, overrides=()):
     return run.replace(sizes | times | {"trial.episodes": episodes})
 
 
+def learned(run):
+    """Return the greedy returns [seed, episode] after a run, the mean over tasks.
+
+    Training and evaluation are one program: compiling is most of what a probe costs.
+    """
+    env, algorithm = build(run)
+    agent, updates = jaxmeta.greedy(algorithm.agent), run.updates(env.env.horizon)
+
+    def one(seed):
+        state = algorithm.init(jax.random.key(seed), hyper(run))
+        state = jax.lax.fori_loop(0, updates, lambda i, s: algorithm.step(s)[0], state)
+        params = algorithm.params(state)
+        play = lambda task: jaxmeta.adaptation(agent, env, params, task, KEY).returns  # noqa: E731
+        return jax.vmap(play)(env.eval_tasks("train")).mean(0)
+
+    over = jax.jit(over_seeds(seed_mesh(run.seeds), one))
+    return np.asarray(over(jnp.arange(run.seeds)))
+
+
 def greedy_returns(path):
-    """Return the last greedy returns [seed, episode] of a run's folder, the mean over tasks."""
+    """Return the same from a run's folder."""
     table = rundir.read_evaluation(path)
     last = (table["policy"] == "greedy") & (table["frames"] == table["frames"].max())
     size = [table[name].max() + 1 for name in ("seed", "task")]
@@ -96,7 +115,7 @@ def best_blind_return(env):
     ids=lambda x: type(x).__name__,
 )
 def test_without_its_ability_a_probe_cannot_be_passed(env, bound):
-    """The thresholds below, 95 % of the optimum, are all above twice or 1.7 times this."""
+    """The thresholds below, 95 % of the last episode's optimum, are 1.7 times this or more."""
     assert best_blind_return(env) == pytest.approx(bound)
 
 
@@ -107,20 +126,19 @@ def test_without_its_ability_a_probe_cannot_be_passed(env, bound):
     ("family", "episodes", "horizon", "optimum"),
     [("Sign", 1, 1, [1.0]), ("Oracle", 1, 2, [0.9]), ("Corridor", 2, 4, [1.5, 3.0])],
 )
-def test_rl2_reaches_the_optimum(family, episodes, horizon, optimum, tmp_path):
-    run = probe_run(f"{PROBES}:{family}", "rl2", episodes, 200, horizon)
-    jaxmeta.train(run, tmp_path / "a")
-    assert (greedy_returns(tmp_path / "a") >= 0.95 * np.array(optimum)).all()
+def test_rl2_reaches_the_optimum(family, episodes, horizon, optimum):
+    returns = learned(probe_run(f"{PROBES}:{family}", "rl2", episodes, 200, horizon))
+    assert (returns >= 0.95 * np.array(optimum)).all()
 
 
 # A wrong first pull in one of the two tasks, then four of four: 3.5, and 4 in episode 2.
 BANDIT_OPTIMUM = np.array([3.5, 4.0])
 
 
-@pytest.mark.parametrize(("method", "updates"), [("varibad", 400), ("ldm", 400)])
-def test_every_method_remembers_one_reward_of_a_foreign_bandit(method, updates, tmp_path):
-    jaxmeta.train(probe_run(BANDIT, method, 2, updates, 4), tmp_path / "a")
-    assert (greedy_returns(tmp_path / "a") >= 0.95 * BANDIT_OPTIMUM).all()
+@pytest.mark.parametrize("method", ["varibad", "ldm"])
+def test_every_method_remembers_one_reward_of_a_foreign_bandit(method):
+    """RL2 does so below, by the command line."""
+    assert (learned(probe_run(BANDIT, method, 2, 400, 4)) >= 0.95 * BANDIT_OPTIMUM).all()
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +162,7 @@ def test_the_command_line_trains_on_a_foreign_file(commanded):
 
 
 def test_a_folder_does_not_name_code_so_loading_takes_the_environment(commanded):
-    with pytest.raises(ConfigError, match="not loaded from a run's folder"):
+    with pytest.raises(ConfigError, match="names no code to execute"):
         jaxmeta.load(commanded)
     agent, params = jaxmeta.load(commanded, seed=1, env=make())
     env = trial(make(), 2)
@@ -166,20 +184,25 @@ def test_the_documented_environment_is_the_foreign_bandit():
 def test_the_documented_method_trains_from_its_file(tmp_path):
     method = tmp_path / "fading_rl2.py"
     method.write_text(documented("RL2 whose entropy bonus fades"))
-    flags = ["--trial.episodes=1", "--frames=192", "--networks.hidden=8", "--log_every=64"]
-    out = tmp_path / "a"
-    assert main(["train", BANDIT, f"--method={method}:make", f"--out={out}", *flags]) == 0
-    coefficients = [row["entropy_coef"] for row in rundir.read_metrics(out)]
-    np.testing.assert_allclose(coefficients, 0.1 / (1 + np.arange(3) / 100), rtol=1e-6)
+    run = Run(env=BANDIT, method=str(method), frames=1000).replace({"networks.hidden": 8})
+    _, algorithm = build(run)
+    state, step = jax.jit(algorithm.init)(KEY, hyper(run)), jax.jit(algorithm.step)
+    for update in range(3):
+        state, metrics = step(state)
+        assert metrics["entropy_coef"] == pytest.approx(0.1 / (1 + update / 100))
+        assert all(np.isfinite(value) for value in metrics.values())
 
 
-@pytest.mark.parametrize("method", ["rl2", "varibad", "ldm"])
+@pytest.mark.parametrize(
+    "method", [*(pytest.param(m, marks=pytest.mark.slow) for m in ("rl2", "varibad")), "ldm"]
+)
 def test_every_method_stays_finite_where_episodes_end_early(method):
     run = probe_run(f"{PROBES}:Stop", method, 2, 3, 5, {"seeds": 1})
     _, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(run, algorithm))
-    state, progress = jax.jit(run_updates(algorithm.step))(state, jnp.int32(0), jnp.int32(3))
-    assert all(np.isfinite(total) for total in progress.total.values())
+    state, step = jax.jit(algorithm.init)(KEY, hyper(run)), jax.jit(algorithm.step)
+    for _ in range(3):
+        state, metrics = step(state)
+        assert all(np.isfinite(value) for value in metrics.values())
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(algorithm.params(state)))
     if method != "rl2":
         valid = np.asarray(state.replay.data.valid)[: int(state.replay.seen)]
@@ -246,12 +269,13 @@ def test_the_belief_recovers_a_linear_reward():
         return ((decoded - (x @ task)[None]) ** 2).mean(1), ((x @ task) ** 2).mean()
 
     @jax.jit
-    def learn_and_measure(params):
-        params, _ = jax.lax.fori_loop(0, 700, update, (params, adam.init(params)))
+    def learn_and_measure():
+        params = belief.init(KEY)
+        params, _ = jax.lax.fori_loop(0, 600, update, (params, adam.init(params)))
         error, square = jax.vmap(errors, in_axes=(None, 0, 0))(params, *trials(KEY, 64))
         return error.mean(0) / square.mean()
 
-    before, after = learn_and_measure(belief.init(KEY))
+    before, after = learn_and_measure()
     assert before > 0.95
     assert after < 0.1
 
@@ -273,8 +297,9 @@ def test_a_mixture_of_two_known_tasks_is_paid_the_mixture():
     weights = jnp.zeros((3, 3, 2)).at[2].set(share[:, None])
     world = latent_mixture(env, belief, tasks, VAE(), Imagination(normal=2, mixture=1))
     mixtures = MixtureTask(tasks, weights, jnp.array([False, False, True]))
-    tr = collect(wanderer, world, (), mixtures, KEY, "train").transitions
-    x, task = np.asarray(tr.next_obs)[..., :2], np.asarray(tasks)
+    play = jax.jit(lambda: collect(wanderer, world, (), mixtures, KEY, "train"))
+    tr = jax.device_get(play().transitions)
+    x, task = tr.next_obs[..., :2], np.asarray(tasks)
     real = np.stack([x[:, i] @ task[i] for i in range(3)], axis=1)
     np.testing.assert_allclose(tr.env_reward, real, atol=1e-6)
     np.testing.assert_allclose(tr.reward[:, :2], real[:, :2], atol=1e-6)

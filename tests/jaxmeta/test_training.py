@@ -13,7 +13,9 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxmeta
+from envs.gridworld import gridworld
 from jaxmeta import rundir
+from jaxmeta.algorithms.rl2 import rl2
 from jaxmeta.buffers import replayed
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError, NonFiniteError
@@ -280,3 +282,27 @@ def test_a_run_needs_at_least_one_update():
 def test_the_mesh_takes_as_many_devices_as_divide_the_seeds():
     assert seed_mesh(4).size == 2
     assert seed_mesh(3).size == 1
+
+
+def test_a_run_of_code_from_files_is_loaded_with_that_code_only(tmp_path):
+    """Its folder names files, which are never executed for that."""
+    env_file, method_file = tmp_path / "env.py", tmp_path / "method.py"
+    env_file.write_text("from envs.gridworld import gridworld as make\n")
+    method_file.write_text("from jaxmeta.algorithms.rl2 import rl2 as make\n")
+    run = Run(env=str(env_file), method=str(method_file), frames=960, workers=8)
+    run = run.replace({"networks.hidden": 8, "vae.capacity": 5})
+    jaxmeta.train(run, tmp_path / "a")
+    env_file.write_text("raise SystemExit")
+    method_file.unlink()
+    for given in ({}, {"env": gridworld()}, {"method": rl2}):
+        with pytest.raises(ConfigError, match=r"pass (env|method)=\.\.\."):
+            jaxmeta.load(tmp_path / "a", **given)
+    agent, params = jaxmeta.load(tmp_path / "a", env=gridworld(), method=rl2)
+    assert agent.begin(params).shape == (8,)
+
+
+def test_a_file_that_makes_no_environment_is_named(tmp_path):
+    (tmp_path / "env.py").write_text("def make():\n    return 3\n")
+    run = Run(env=str(tmp_path / "env.py"), method="rl2", frames=1920)
+    with pytest.raises(ConfigError, match=r"must make a jaxmeta\.Env, not int"):
+        jaxmeta.make_env(run)
