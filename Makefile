@@ -24,7 +24,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-quickstart: $(STAMP) ## RL2, variBAD and LDM on the gridworld in about 10 minutes on 2 cores, with the report
+quickstart: $(STAMP) ## RL2, variBAD and LDM on the gridworld in about 12 minutes on 2 cores, with the report
 	$(PY) -m experiments study quickstart --out $(OUT)/quickstart $(ARGS)
 
 gridworld: $(STAMP) ## the paper's gridworld study: SEEDS=8 FRAMES=100_000_000 OUT=runs

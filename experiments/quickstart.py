@@ -1,4 +1,4 @@
-"""The quickstart: RL2, variBAD and LDM on the gridworld in about 10 minutes on 2 cores."""
+"""The quickstart: RL2, variBAD and LDM on the gridworld in about 12 minutes on 2 cores."""
 
 from typing import Any
 
