@@ -3,10 +3,11 @@
 import os
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
 from jaxmeta.config import Run
 from jaxmeta.training import Result, Status, build, divisor, train
@@ -38,42 +39,51 @@ def train_with_progress(run: Run, out: Path) -> Result:
 
 def bar(console: Console) -> Progress:
     """Return an empty progress display."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[news]}"),
-        console=console,
-    )
+    columns = ("{task.description}", BarColumn(), "{task.percentage:3.0f} %", TimeElapsedColumn())
+    return Progress(*columns, "{task.fields[news]}", console=console)
 
 
 def bar_watch(progress: Progress, name: str) -> Callable[[Status], None]:
     """Return a listener that moves a bar."""
     task = progress.add_task(name, total=None, news="compiling")
-    return lambda status: progress.update(
-        task, completed=status.frames, total=status.total, news=news(status)
-    )
+    left = time_left()
+
+    def watch(status: Status) -> None:
+        words = f"{left(status)}, {news(status)}" if status.frames else "first evaluation"
+        progress.update(task, completed=status.frames, total=status.total, news=words)
+
+    return watch
 
 
 def line_watch(console: Console) -> Callable[[Status], None]:
     """Return a listener that prints a line now and then."""
-    start = last = time.time()
+    last = time.time()
+    left = time_left()
 
     def watch(status: Status) -> None:
-        nonlocal start, last
-        now = time.time()
-        if status.frames == 0:
-            start = now  # what came before was compilation
-        elif now - last >= QUIET_S or status.frames == status.total:
-            last = now
-            left = (now - start) * (status.total / status.frames - 1)
-            line = f"{status.frames:,} frames, {left:.0f} s left, {news(status)}"
+        nonlocal last
+        words = left(status)
+        if status.frames and (time.time() - last >= QUIET_S or status.frames == status.total):
+            last = time.time()
+            line = f"{status.frames:,} frames, {words}, {news(status)}"
             console.print(line, soft_wrap=True, highlight=False)
 
     return watch
+
+
+def time_left() -> Callable[[Status], str]:
+    """Return a function of every status that says how long the rest will take."""
+    start = time.time()
+
+    def left(status: Status) -> str:
+        nonlocal start
+        if status.frames == 0:
+            start = time.time()  # what came before was compilation
+            return ""
+        seconds = (time.time() - start) * (status.total / status.frames - 1)
+        return f"{timedelta(seconds=round(seconds))} left"
+
+    return left
 
 
 def news(status: Status) -> str:
