@@ -7,6 +7,7 @@ import argparse
 import difflib
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -75,9 +76,9 @@ def parser() -> Parser:
     return top
 
 
-def about_field(owner: type, name: str) -> str:
+def about_field(owner: type[Any], name: str) -> str:
     """Return a field's meaning and default, for --help."""
-    found = owner.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    found = next(f for f in fields(owner) if f.name == name)
     return f"{found.metadata['doc']} (general default: {found.default})".replace("%", "%%")
 
 

@@ -91,7 +91,8 @@ def update_gflop(run: Run, env: Trial) -> float:
         steps_taken = vae.updates if run.imagination else 1
         total += 3 * steps_taken * vae.batch * (belief * steps + decoder)
         if run.imagination:
-            total += run.workers * steps * (belief + chain(64, *vae.decoder_layers, 1))
+            inputs = vae.latent + sizes.state_embedding
+            total += run.workers * steps * (belief + chain(inputs, *vae.decoder_layers, 1))
     return 2 * total / 1e9
 
 

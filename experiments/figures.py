@@ -112,7 +112,7 @@ def read(paths: list[Path]) -> list[Results]:
             f"report: the runs must share one environment, not {', '.join(sorted(environments))}"
         )
     order = [*LABELS, *sorted({run.method for run in runs.values()} - LABELS.keys())]
-    place = lambda item: (order.index(item[1].method), item[1].train_split == "oracle")  # noqa: E731
+    place = lambda item: (order.index(item[1].method), item[1].train_split == "oracle")
     taken = Counter(name(run) for run in runs.values())
     results: list[Results] = []
     for path, run in sorted(runs.items(), key=place):

@@ -188,7 +188,7 @@ def play(loaded: Loaded) -> Played:
             hs = memories(belief, params, transitions)[jnp.array(times)]
             q, vae = belief.posterior(params, hs), hyper(run).vae
             keys = jax.random.split(key, len(times))
-            show = lambda z, key: dropout_map(belief, params, vae, z, key)  # noqa: E731
+            show = lambda z, key: dropout_map(belief, params, vae, z, key)
             return jax.vmap(show)(q.mean, keys)
 
         maps = np.asarray(jax.jit(believed)(params, keys[0]))

@@ -7,11 +7,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxmeta import registry
 from jaxmeta.config import Run
-from jaxmeta.errors import ConfigError
 from jaxmeta.evaluation import POLICIES, evaluate, evaluation_tasks
-from jaxmeta.training import build, read_result
+from jaxmeta.training import build, read_result, refuse_named_code
 
 
 def print_meta_test(run: Run, path: Path, splits: list[str], rollouts: int) -> None:
@@ -20,9 +18,7 @@ def print_meta_test(run: Run, path: Path, splits: list[str], rollouts: int) -> N
     Raises:
       ConfigError: the run needs code from a file, which its folder may not name.
     """
-    for field, name in (("env", run.env), ("method", run.method)):
-        if registry.is_file(name):
-            raise ConfigError(f"{field} = {name!r}: use jaxmeta.load(..., env=...) from Python")
+    refuse_named_code(run)
     env, algorithm = build(run)
     params = read_result(path).params
     tasks, described = evaluation_tasks(env)

@@ -33,7 +33,7 @@ def run_study(name: str, out: Path, given: dict[str, Any]) -> None:
     runs = STUDIES[name](**given)
     finished = {name: rundir.check(run, out / name) for name, run in runs.items()}
 
-    if name != "quickstart":
+    if name != "quickstart":  # minutes long: measuring would be a good part of it
         announce(runs, out)
 
     from experiments.progress import train_with_progress

@@ -1,4 +1,4 @@
-"""What a method is to the training loop: four functions, and the state they share."""
+"""What a method is to the training loop: pure functions, and the state they share."""
 
 from collections.abc import Callable
 from dataclasses import fields

@@ -32,7 +32,7 @@ class Belief(NamedTuple):
     Attributes:
       init: key -> {"<encoder>": ..., "decoder": ...}.
       begin: params -> memory [H].
-      update: (params, memory, transition) -> memory; reads action, seen and reward.
+      update: (params, memory, action, seen, reward) -> memory.
       posterior: (params, memory) -> Gaussian [L].
       draw: key -> the noise of one `imagine`: a latent's normals [L] and dropout bits.
       imagine: (params, z, obs, action, next_obs, bits, hp) -> the reward paid for a step

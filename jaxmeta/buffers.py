@@ -41,7 +41,7 @@ def add(replay: Trajectories, rows: Any, mode: str) -> Trajectories:
     slot = replay.seen + jnp.arange(n)
     if mode == "ring":
         slot = slot % capacity
-    store = lambda data, row: data.at[slot].set(row, mode="drop")  # noqa: E731
+    store = lambda data, row: data.at[slot].set(row, mode="drop")
     seen = replay.seen + n
     # A ring's counter wraps, keeping its slot and the fact that it is full.
     seen = jnp.where(seen >= 2 * capacity, seen - capacity, seen) if mode == "ring" else seen

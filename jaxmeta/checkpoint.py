@@ -25,6 +25,8 @@ def load_params(folder: Path, like: Any) -> Params:
     Raises:
       ConfigError: there are none.
     """
+    if not folder.is_dir():  # orbax would make it
+        raise ConfigError(f"{folder}: holds no checkpoint")
     with ocp.CheckpointManager(folder.absolute()) as manager:
         newest = manager.latest_step()
         if newest is None:

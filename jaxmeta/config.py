@@ -186,6 +186,7 @@ class Run:
         "train", "tasks to train on; oracle: all splits together", choices=("train", "oracle")
     )
     log_every: int = setting(100_000, "frames between lines of metrics.jsonl", low=1)
+    # Filled in below; typed as what a method that has the section finds.
     trial: TrialOptions = None  # type: ignore[assignment]
     networks: Networks = None  # type: ignore[assignment]
     a2c: A2C = None  # type: ignore[assignment]

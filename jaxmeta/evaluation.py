@@ -54,7 +54,7 @@ def evaluate(
     grid = jax.vmap(lambda i: jax.vmap(lambda r: key(i, r))(jnp.arange(rollouts)))(index)
     by_task = jax.vmap(lambda task, key: play(greedy(agent), task, key))
     by_rollout = jax.vmap(lambda task, keys: jax.vmap(lambda key: play(agent, task, key))(keys))
-    mean = lambda x: x.mean(1)  # noqa: E731
+    mean = lambda x: x.mean(1)
     return {
         "greedy": by_task(tasks, first),
         "sampled": jax.tree.map(mean, by_rollout(tasks, grid)),

@@ -99,7 +99,7 @@ def unroll(agent: Agent, env: Env, params: Params, task: Task, key: Key, split: 
 def collect(agent: Agent, env: Env, params: Params, tasks: Task, key: Key, split: str) -> Rollout:
     """Unroll one worker per task [W]: transitions and records [T, W], memories [W]."""
     workers = jax.tree.leaves(tasks)[0].shape[0]
-    one = lambda task, key: unroll(agent, env, params, task, key, split)  # noqa: E731
+    one = lambda task, key: unroll(agent, env, params, task, key, split)
     return jax.vmap(one, out_axes=WORKERS_AXIS, axis_name=WORKERS)(
         tasks, jax.random.split(key, workers)
     )

@@ -135,15 +135,25 @@ def load(
       ConfigError: no run, no checkpoint, no such seed, or a missing `env` or `method`.
     """
     run = rundir.read_run(Path(path))
-    for field, name, given in (("env", run.env, env), ("method", run.method, method)):
-        if registry.is_file(name) and given is None:
-            raise ConfigError(
-                f"{field} = {name!r}: a run's folder names no code to execute; pass {field}=..."
-            )
+    refuse_named_code(run, env, method)
     if not 0 <= seed < run.seeds:
         raise ConfigError(f"seed = {seed}: must be 0 to {run.seeds - 1}")
     result = read_result(Path(path), env, method)
     return result.agent, jax.tree.map(lambda x: x[seed], result.params)
+
+
+def refuse_named_code(run: Run, env: Env | None = None, method: Method | None = None) -> None:
+    """Refuse to execute files because a run's folder names them.
+
+    Raises:
+      ConfigError: the environment or the method is from a file, and was not handed over.
+    """
+    for field, name, given in (("env", run.env, env), ("method", run.method, method)):
+        if registry.is_file(name) and given is None:
+            raise ConfigError(
+                f"{field} = {name!r}: a run's folder names no code to execute; pass {field}=..."
+                " to jaxmeta.load"
+            )
 
 
 def initial_states(run: Run, algorithm: Algorithm) -> State:
@@ -182,7 +192,7 @@ def over_seeds(mesh: jax.sharding.Mesh, function: Callable[..., Any]) -> Callabl
     """
 
     def share(first: Any, *others: Any) -> Any:
-        one = lambda x: function(x, *others)  # noqa: E731
+        one = lambda x: function(x, *others)
         if jax.tree.leaves(first)[0].shape[0] == 1:
             alone = one(jax.tree.map(lambda x: x[0], first))
             return jax.tree.map(lambda x: x[None], alone)
@@ -220,7 +230,7 @@ def run_updates(step: Callable[[State], tuple[State, Metrics]]) -> Callable[...,
         def body(i: Array, carry: tuple[State, Progress]) -> tuple[State, Progress]:
             state, progress = carry
             state, metrics = step(state)
-            note = lambda at, x: jnp.where((at < 0) & ~jnp.isfinite(x), first + i, at)  # noqa: E731
+            note = lambda at, x: jnp.where((at < 0) & ~jnp.isfinite(x), first + i, at)
             return state, Progress(
                 jax.tree.map(jnp.add, progress.total, metrics),
                 jax.tree.map(note, progress.first_bad, metrics),

@@ -105,14 +105,14 @@ MUTANTS = (
         "jaxmeta/decoders.py",
         "return jnp.where(bits >= dropped, embedded * scale, 0.0)",
         "return embedded",
-        "tests/jaxmeta/test_belief.py",
+        "tests/jaxmeta/test_decoders.py",
     ),
     Mutant(
         "dropout rescales by the nominal rate, not by what is kept",
         "jaxmeta/decoders.py",
         "scale = 256 / (256 - dropped.astype(jnp.float32))",
         "scale = 1 / (1 - rate)",
-        "tests/jaxmeta/test_belief.py",
+        "tests/jaxmeta/test_decoders.py",
     ),
     Mutant(
         "beta's offset has the wrong sign",

@@ -60,7 +60,7 @@ def walk():
     @jax.vmap
     def play(task, actions, key):
         state, obs = env.reset(key, task)
-        step = lambda state, action: env.step(key, state, action, task)  # noqa: E731
+        step = lambda state, action: env.step(key, state, action, task)
         return obs, jax.lax.scan(step, state, actions)[1]
 
     rng = np.random.default_rng(0)
@@ -137,7 +137,7 @@ def test_an_episode_is_traced_once_matches_its_spaces_and_repeats_with_its_key()
         actions = jax.random.randint(key_act, (1000,), 0, env.action_space.n)
         noises = jax.vmap(env.draw)(jax.random.split(key_env, 1000))
         state, obs = env.reset(key_reset, task)
-        step = lambda state, xs: env.step(xs[0], state, xs[1], task)  # noqa: E731
+        step = lambda state, xs: env.step(xs[0], state, xs[1], task)
         return obs, jax.lax.scan(step, state, (noises, actions))[1]
 
     task, other = jnp.array([2, 0], jnp.int8), jnp.array([0, 2], jnp.int8)

@@ -176,7 +176,7 @@ def pays(params, z, obs, action, next_obs, bits, hp):
 
 
 def test_reward_maps_are_indexed_by_x_and_y():
-    draw = lambda key: (jnp.zeros(2), jax.random.bernoulli(key, 0.5, (1,)))  # noqa: E731
+    draw = lambda key: (jnp.zeros(2), jax.random.bernoulli(key, 0.5, (1,)))
     belief = Belief(*[None] * 4, draw, pays, None)
     expected = np.arange(7)[:, None] * 10 + np.arange(7)
     assert np.array_equal(maps.reward_map(belief, None, None, jnp.zeros(2), None), expected)

@@ -65,7 +65,7 @@ def test_an_agent_that_is_told_the_goal_beats_that_bound():
         observe=lambda goal, cell, tr: jnp.where(tr.last, 0, tr.next_obs[:2]).astype(jnp.int8),
     )
     train_goals = tasks[jnp.array([t["split"] == "train" for t in described])]
-    one = lambda goal: evaluate(untold, env, goal, goal[None], 1)["greedy"][0][0]  # noqa: E731
+    one = lambda goal: evaluate(untold, env, goal, goal[None], 1)["greedy"][0][0]
     first = np.asarray(jax.jit(jax.vmap(one))(train_goals))[:, 0]
     assert first.mean() == pytest.approx(OPTIMUM, abs=1e-3)
     assert first.mean() > BEST_UNTOLD

@@ -6,15 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import log_expit
-from scipy.stats import chisquare, norm
+from scipy.stats import norm
 
 import jaxmeta
-from jaxmeta.agent import Transition
 from jaxmeta.algorithm import hyper
 from jaxmeta.belief import Gaussian, chained_kl, kl, variational_belief
-from jaxmeta.buffers import Replayed, replayed
+from jaxmeta.buffers import Replayed
 from jaxmeta.config import VAE, Networks
-from jaxmeta.decoders import drop, prediction_error, random_bytes, stratified
 from jaxmeta.env import Binary, Box, Cells, Discrete, Env, Real
 from jaxmeta.networks import Encoder
 from jaxmeta.trial import trial
@@ -62,7 +60,7 @@ def certain(params):
 def trials(rewards=(-0.1, 1.0), lengths=LENGTHS, seed=0):
     """Return random trials; what lies behind their ends is noise that must not count."""
     rng = np.random.default_rng(seed)
-    cell = lambda: np.concatenate(  # noqa: E731
+    cell = lambda: np.concatenate(
         [rng.integers(0, CELLS, (B, T, 1)), rng.random((B, T, 2))], axis=-1
     )
     return Replayed(
@@ -138,7 +136,7 @@ def double_loop(e, z, reduction, lengths=LENGTHS):
 
 def many(belief, params, data, hp, keys=500):
     """Return the reconstructions under many keys."""
-    one = lambda key: belief.elbo(params, data, key, hp)[1]["reconstruction"]  # noqa: E731
+    one = lambda key: belief.elbo(params, data, key, hp)[1]["reconstruction"]
     keys = jax.random.split(jax.random.key(1), keys)
     return np.asarray(jax.jit(jax.vmap(one))(keys), np.float64)
 
@@ -163,7 +161,7 @@ def gaussians():
 
 def test_kl_equals_distrax(gaussians):
     q, p = (jax.tree.map(lambda x, i=i: x[i : i + 3], gaussians) for i in (0, 3))
-    of = lambda g: distrax.MultivariateNormalDiag(g.mean, jnp.exp(0.5 * g.logvar))  # noqa: E731
+    of = lambda g: distrax.MultivariateNormalDiag(g.mean, jnp.exp(0.5 * g.logvar))
     np.testing.assert_allclose(kl(q, p), of(q).kl_divergence(of(p)), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(kl(q, q), 0, atol=1e-6)
 
@@ -309,66 +307,12 @@ def test_every_pair_of_latent_and_step_has_its_own_dropout_mask(plain, pairs):
     assert_mean(draws, mean, errors=5)
 
 
-# --- Parts
-
-
-@pytest.mark.parametrize("draws, count", [(7, 5), (3, 11), (32, 121), (4, 4)])
-def test_stratified_indices_are_unbiased_and_stay_in_their_strata(draws, count):
-    keys = jax.random.split(jax.random.key(0), 20_000)
-    index = np.asarray(jax.vmap(lambda key: stratified(key, draws, jnp.array(count)))(keys))
-    assert index.shape == (len(keys), draws)
-    j = np.arange(draws)
-    assert (index >= j * count // draws).all() and (index < np.ceil((j + 1) * count / draws)).all()
-    hits = (index[..., None] == np.arange(count)).sum(1)  # how often each was drawn, by key
-    error = hits.std(0) / np.sqrt(len(keys))
-    assert (np.abs(hits.mean(0) - draws / count) <= 4.5 * error + 1e-9).all()
-
-
-@pytest.mark.parametrize("rate, kept", [(0.7, 77), (0.5, 128), (0.0, 256), (0.999, 1)])
-def test_dropout_keeps_the_mean_whatever_is_really_kept(rate, kept):
-    # All 256 values of the random bits, so this is exact.
-    bits = jnp.arange(256, dtype=jnp.uint8)[:, None]
-    x = jnp.broadcast_to(jnp.array([3.0, -1.5]), (256, 2))
-    out = np.asarray(jax.jit(drop)(x, jnp.broadcast_to(bits, x.shape), rate))
-    assert ((out != 0).sum(0) == kept).all()
-    np.testing.assert_allclose(out.mean(0), [3.0, -1.5], rtol=1e-5)
-    np.testing.assert_allclose(out[out[:, 0] != 0], np.array([[3.0, -1.5]] * kept) * 256 / kept)
-
-
-def test_without_dropout_nothing_changes():
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(50, 4)), jnp.float32)
-    bits = random_bytes(jax.random.key(0), x.shape)
-    np.testing.assert_array_equal(drop(x, bits, 0.0), x)
-
-
-def test_dropout_masks_are_per_entry():
-    bits = random_bytes(jax.random.key(0), (200, 5))
-    kept = np.asarray(drop(jnp.ones((200, 5)), bits, 0.5)) > 0
-    assert np.abs(np.corrcoef(kept.T) - np.eye(5)).max() < 4.5 / np.sqrt(200)
-
-
-def test_random_bytes_are_uniform():
-    bits = random_bytes(jax.random.key(3), (41, 7, 89))
-    assert bits.shape == (41, 7, 89) and bits.dtype == jnp.uint8
-    assert chisquare(np.bincount(np.ravel(bits), minlength=256)).pvalue > 1e-3
-
-
-def test_the_error_of_a_binary_reward_is_its_cross_entropy():
-    logit = jnp.array([-50.0, -2.0, 0.0, 3.0, 50.0])
-    for reward in (1.0, -0.1):
-        got = prediction_error(World(), logit, jnp.full(5, reward))
-        expected = [cross_entropy(x, np.float32(reward)) for x in np.asarray(logit, float)]
-        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
-    got = prediction_error(RealWorld(), logit, jnp.full(5, 0.5))
-    np.testing.assert_allclose(got, (np.asarray(logit) - 0.5) ** 2)
-
-
 @pytest.mark.parametrize("env, kind", [(World, "single"), (World, "multi"), (RealWorld, "single")])
 def test_an_imagined_reward_is_the_expected_one(plain, env, kind):
     run, belief, params = make(env, decoder=kind)
     data = trials()
     z = np.array([0.3, -1.0, 2.0, 0.7], np.float32)
-    identity = lambda prediction, reward: prediction  # noqa: E731
+    identity = lambda prediction, reward: prediction
     e = {"single": single, "multi": multi}[kind](plain, params, data, identity)
     prediction = float(e(1, z.astype(np.float64), 2))
     p = 1 / (1 + np.exp(-prediction))
@@ -385,7 +329,7 @@ def test_imagining_with_dropout_drops_the_decoders_inputs_and_never_the_latent(p
     _, bits = belief.draw(jax.random.key(0))
     assert bits.shape == (6 + 3 + 6,)
     step = (data.obs[0, 0], data.action[0, 0], data.next_obs[0, 0])
-    imagine = lambda bits: belief.imagine(params, jnp.asarray(z), *step, bits, run.vae)  # noqa: E731
+    imagine = lambda bits: belief.imagine(params, jnp.asarray(z), *step, bits, run.vae)
     p = plain.float64(params["decoder"])
     one = in_numpy(data)
     embedded = plain.embed(p, INPUTS, one.obs[0, 0], one.action[0, 0], one.next_obs[0, 0])
@@ -394,18 +338,6 @@ def test_imagining_with_dropout_drops_the_decoders_inputs_and_never_the_latent(p
         logit = plain.decode(p, z.astype(np.float64), embedded * kept * 2)
         expected = -0.1 + 1.1 / (1 + np.exp(-logit))
         assert float(imagine(byte)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
-
-
-def test_replay_keeps_each_workers_first_trial_trajectory_major():
-    over = np.zeros((T, 3), bool)
-    over[T - 1, 0] = over[2, 1] = over[5, 1] = True  # worker 2's trial has no end in sight
-    step = np.arange(T * 3, dtype=np.float32).reshape(T, 3)
-    obs = np.stack([step, -step], axis=-1)
-    tr = Transition(obs, step, step + 1, obs + 2, obs + 3, over, over, 1 - over, step + 4)
-    kept = replayed(jax.tree.map(jnp.asarray, tr))
-    np.testing.assert_array_equal(kept.valid, np.arange(T) < np.array([[T], [3], [T]]))
-    for name in ("obs", "action", "reward", "next_obs", "seen"):
-        np.testing.assert_array_equal(getattr(kept, name), getattr(tr, name).swapaxes(0, 1))
 
 
 def test_whole_trials_are_demanded():

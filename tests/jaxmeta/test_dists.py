@@ -49,7 +49,7 @@ def test_zero_noise_is_the_mode():
 def test_discrete_actions_are_as_frequent_as_their_probabilities():
     keys = jax.random.split(jax.random.key(1), 20_000)
     outputs = (jnp.asarray(LOGITS[0]),)
-    one = lambda key: dists.sample(outputs, dists.draw(key, DISCRETE), DISCRETE)  # noqa: E731
+    one = lambda key: dists.sample(outputs, dists.draw(key, DISCRETE), DISCRETE)
     actions = jax.jit(jax.vmap(one))(keys)
     assert actions.dtype == jnp.int32
     expected = len(keys) * softmax(LOGITS[0].astype(float))
@@ -59,7 +59,7 @@ def test_discrete_actions_are_as_frequent_as_their_probabilities():
 def test_real_actions_are_normal():
     keys = jax.random.split(jax.random.key(2), 5000)
     outputs = (jnp.asarray(MEAN[0]), jnp.asarray(LOG_STD[0]))
-    one = lambda key: dists.sample(outputs, dists.draw(key, REAL), REAL)  # noqa: E731
+    one = lambda key: dists.sample(outputs, dists.draw(key, REAL), REAL)
     actions = np.asarray(jax.jit(jax.vmap(one))(keys))
     for i in range(3):
         assert kstest(actions[:, i], "norm", args=(MEAN[0, i], np.exp(LOG_STD[0, i]))).pvalue > 1e-3

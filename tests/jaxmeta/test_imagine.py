@@ -33,7 +33,7 @@ MOVES = np.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]])
 def drawer(weights, roles, normal, mixture):
     """Return a compiled (keys, beta) -> weights and roles of many groups."""
     sizes = {"weights": weights, "roles": roles, "normal": normal, "mixture": mixture}
-    one = lambda key, beta: mixture_weights(key, Imagination(beta=beta, **sizes), 3)  # noqa: E731
+    one = lambda key, beta: mixture_weights(key, Imagination(beta=beta, **sizes), 3)
     return jax.jit(jax.vmap(one, in_axes=(0, None)))
 
 

@@ -74,7 +74,7 @@ def learned(run):
         state = algorithm.init(jax.random.key(seed), hyper(run))
         state = jax.lax.fori_loop(0, updates, lambda i, s: algorithm.step(s)[0], state)
         params = algorithm.params(state)
-        play = lambda task: jaxmeta.adaptation(agent, env, params, task, KEY).returns  # noqa: E731
+        play = lambda task: jaxmeta.adaptation(agent, env, params, task, KEY).returns
         return jax.vmap(play)(env.eval_tasks("train")).mean(0)
 
     over = jax.jit(over_seeds(seed_mesh(run.seeds), one))
@@ -261,9 +261,9 @@ def test_the_belief_recovers_a_linear_reward():
         x = jax.random.uniform(KEY, (50, 2), minval=-1.0)
         obs = jnp.concatenate([x, jnp.zeros((50, 1))], axis=1)
         start = belief.begin(params)
-        observe = lambda memory, step: (belief.update(params, memory, *step), None)  # noqa: E731
+        observe = lambda memory, step: (belief.update(params, memory, *step), None)
         end, _ = jax.lax.scan(observe, start, (trial.action, trial.seen, trial.reward))
-        decode = lambda z, obs: belief.imagine(params, z, obs, 0, obs, None, hp)  # noqa: E731
+        decode = lambda z, obs: belief.imagine(params, z, obs, 0, obs, None, hp)
         z = [belief.posterior(params, memory).mean for memory in (start, end)]
         decoded = jnp.stack([jax.vmap(decode, in_axes=(None, 0))(z, obs) for z in z])
         return ((decoded - (x @ task)[None]) ** 2).mean(1), ((x @ task) ** 2).mean()

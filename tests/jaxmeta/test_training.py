@@ -159,8 +159,7 @@ def test_mixture_trajectories_never_reach_the_replay():
     np.testing.assert_array_equal(real, ~np.asarray(imagined)[0])
 
 
-def test_groups_mix_among_themselves():
-    """Two groups: a mixture worker's weights reach its own group only, and all are paid."""
+def test_every_group_has_mixture_workers_of_its_own():
     run = tiny_run("ldm", {"workers": 8, "seeds": 1})
     _, algorithm = build(run)
     state = jax.tree.map(lambda x: x[0], initial_states(run, algorithm))
@@ -266,6 +265,9 @@ def test_a_diverging_run_stops_and_says_where(tmp_path):
         jaxmeta.train(run, tmp_path / "a")
     assert rundir.status(tmp_path / "a") == "failed"
     assert any(row.get("finite") is False for row in rundir.read_metrics(tmp_path / "a"))
+    with pytest.raises(ConfigError, match="holds no checkpoint"):
+        jaxmeta.load(tmp_path / "a")
+    assert not (tmp_path / "a" / "checkpoints").exists()  # reading makes no folder
 
 
 @pytest.mark.parametrize("boundary", ["start"])
