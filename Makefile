@@ -10,7 +10,7 @@ FRAMES ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart gridworld test test-all mutants lint lock bench clean
+.PHONY: help setup quickstart gridworld test test-all test-faults mutants lint lock bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-all: $(STAMP) ## the same with the slow tests and the mutants
 	$(MAKE) --no-print-directory lint
 	$(PY) -m pytest -m "" $(ARGS)
 	$(MAKE) --no-print-directory mutants
+
+test-faults: $(STAMP) ## kill, damage, fill and poison runs: what was tried, survived, lost
+	$(PY) -m pytest -m fault $(ARGS)
 
 mutants: $(STAMP) ## break the code in each of the known ways: a test must notice every one
 	$(PY) -m tests.mutants $(ARGS)

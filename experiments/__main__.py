@@ -1,19 +1,21 @@
 """The command line: `jaxmeta COMMAND`, also `python -m experiments COMMAND`.
 
-Input is checked before jax is imported. Exit codes: 0 done, 2 bad input, 1 anything else.
+Input is checked before jax is imported. Exit codes: 0 done, 2 bad input, 75 stopped by a signal
+and resumable, 1 anything else.
 """
 
 import argparse
 import difflib
+import logging
 import os
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jaxmeta import registry
+from jaxmeta import registry, signals
 from jaxmeta.config import SECTIONS, Run
-from jaxmeta.errors import ConfigError, NonFiniteError
+from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError, Preempted
 from jaxmeta.settings import field_names
 
 
@@ -44,6 +46,7 @@ def parser() -> Parser:
     train.add_argument("--method", default="ldm", help=about_field(Run, "method"))
     train.add_argument("--preset", default="paper", help=about_field(Run, "preset"))
     train.add_argument("--out", type=Path, help="run directory (default: runs/ENV-METHOD)")
+    how_options(train)
     for name in field_names(Run):
         if name not in ("env", "method", "preset", *SECTIONS):
             flags = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
@@ -54,14 +57,28 @@ def parser() -> Parser:
             about = about_field(owner, name)
             group.add_argument(f"--{section}.{name}", metavar="V", help=about)
 
-    evaluate = command("evaluate", "evaluate a finished run's agents again")
+    resume = command("resume", "go on with a run that was stopped, to the same bits")
+    resume.add_argument("dir", metavar="DIR", type=Path)
+    how_options(resume)
+
+    evaluate = command("evaluate", "evaluate a run's agents again")
     evaluate.add_argument("dir", metavar="DIR", type=Path)
+    evaluate.add_argument(
+        "--which", choices=("last", "best"), default="last",
+        help="the last parameters, or each seed's best on training tasks (default: last)",
+    )  # fmt: skip
     evaluate.add_argument("--split", help="one split only (default: all)")
     evaluate.add_argument("--rollouts", type=int, default=4, help="trials of the sampling policy")
 
     report = command("report", "print the table and draw the figures of runs")
     report.add_argument("dirs", metavar="DIR", type=Path, nargs="+")
     report.add_argument("--out", type=Path, help="where figures/ goes (default: beside the runs)")
+    mix = "one table for all, whatever their environment's version and lock"
+    report.add_argument("--mix", action="store_true", help=mix)
+
+    watch = command("watch", "follow a run from another terminal")
+    watch.add_argument("dir", metavar="DIR", type=Path)
+    watch.add_argument("--every", metavar="SECONDS", type=float, default=2.0, help="default: 2")
 
     study = command("study", "train all runs of a study that are not finished, and report")
     study.add_argument("name", metavar="NAME", help="see jaxmeta list")
@@ -74,6 +91,18 @@ def parser() -> Parser:
     bench.add_argument("--workers", type=int, nargs="+", default=[16, 128, 1024])
     bench.add_argument("--methods", nargs="+", default=["rl2", "varibad", "ldm"])
     return top
+
+
+def how_options(command: argparse.ArgumentParser) -> None:
+    """Add what decides how a run is trained, but not what it gives."""
+    command.add_argument(
+        "--checkpoint-every", metavar="PERIOD", default="120s",
+        help="seconds (120s, the default) or updates (50u) between checkpoints",
+    )  # fmt: skip
+    command.add_argument(
+        "--debug-nans", action="store_true",
+        help="name the primitive that makes a NaN (slower, update by update)",
+    )  # fmt: skip
 
 
 def about_field(owner: type[Any], name: str) -> str:
@@ -101,7 +130,7 @@ def read_command(argv: list[str]) -> argparse.Namespace:
 
 def run_of(args: argparse.Namespace) -> Run:
     """Return the Run that a `train` command line describes."""
-    own = {"command", "env", "method", "preset", "out"}
+    own = {"command", "env", "method", "preset", "out", "checkpoint_every", "debug_nans"}
     given = {k: v for k, v in vars(args).items() if k not in own and v is not None}
     registry.require_file("env", args.env)
     registry.require_file("method", args.method)
@@ -121,23 +150,47 @@ def list_all() -> None:
             print(f"  {name:26s}{spec.about}")
 
 
-def train_command(args: argparse.Namespace) -> None:
+def train_command(args: argparse.Namespace) -> int:
     """Check everything that can be checked, then train and say where the results are."""
-    from jaxmeta import rundir
-
     run = run_of(args)
     stems = [
         Path(n.split(":")[0]).stem if registry.is_file(n) else n for n in (run.env, run.method)
     ]
-    out = args.out or Path("runs") / "-".join(stems)
-    if rundir.check(run, out):
+    return train_in(run, args.out or Path("runs") / "-".join(stems), args)
+
+
+def resume_command(args: argparse.Namespace) -> int:
+    """Go on with a run; its folder may name no code to execute."""
+    from jaxmeta import rundir
+
+    run = rundir.read_run(args.dir)
+    rundir.refuse_named_code(run)
+    return train_in(run, args.dir, args)
+
+
+def train_in(run: Run, out: Path, args: argparse.Namespace) -> int:
+    """Train a run in its folder, from wherever it is; return the exit code."""
+    from jaxmeta import rundir
+    from jaxmeta.periods import period
+
+    period(args.checkpoint_every)
+    if rundir.check(run, out) == "finished":
         print(f"{out}: this run is finished already")
-        return
+    else:
+        rundir.require_free(out)
 
-    from experiments.progress import train_with_progress
+        from experiments.progress import train_with_progress
 
-    train_with_progress(run, out)
-    print(f"{out}: finished; `jaxmeta report {out}` draws it")
+        train_with_progress(run, out, args.checkpoint_every, args.debug_nans)
+        print(f"{out}: finished; `jaxmeta report {out}` draws it")
+    dead = rundir.dead_seeds(out)
+    for seed, death in dead.items():
+        print(
+            f"{out}: seed {seed} died: {death.quantity} was not finite at update"
+            f" {death.update}; see {out / rundir.NAN_REPORT}",
+            file=sys.stderr,
+        )
+    return 1 if dead else 0
 
 
 def evaluate_command(args: argparse.Namespace) -> None:
@@ -153,22 +206,30 @@ def evaluate_command(args: argparse.Namespace) -> None:
 
     from experiments.meta_test import print_meta_test
 
-    print_meta_test(run, args.dir, [args.split] if args.split else sorted(splits), args.rollouts)
+    chosen = [args.split] if args.split else sorted(splits)
+    print_meta_test(run, args.dir, chosen, args.rollouts, args.which)
 
 
 def report_command(args: argparse.Namespace) -> None:
     """Print the table and draw the figures."""
     from experiments.report import report
 
-    report(args.dirs, args.out)
+    report(args.dirs, args.out, args.mix)
 
 
-def study_command(args: argparse.Namespace) -> None:
-    """Run a study."""
+def watch_command(args: argparse.Namespace) -> None:
+    """Follow a run until it ends."""
+    from experiments.watch import watch
+
+    watch(args.dir, args.every)
+
+
+def study_command(args: argparse.Namespace) -> int:
+    """Run a study; return the exit code."""
     from experiments.study import run_study
 
     given = {k: v for k in ("seeds", "frames") if (v := getattr(args, k)) is not None}
-    run_study(args.name, args.out or Path("runs") / args.name, given)
+    return run_study(args.name, args.out or Path("runs") / args.name, given)
 
 
 def bench_command(args: argparse.Namespace) -> None:
@@ -183,8 +244,10 @@ def bench_command(args: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Any] = {
     "train": train_command,
+    "resume": resume_command,
     "evaluate": evaluate_command,
     "report": report_command,
+    "watch": watch_command,
     "study": study_command,
     "bench": bench_command,
     "list": lambda args: list_all(),
@@ -193,19 +256,36 @@ COMMANDS: dict[str, Any] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    logger = logging.getLogger("jaxmeta")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [Spoken()]
     try:
         args = read_command(sys.argv[1:] if argv is None else argv)
-        COMMANDS[args.command](args)
+        return COMMANDS[args.command](args) or 0
     except ConfigError as error:
         print(f"jaxmeta: {error}", file=sys.stderr)
         return 2
+    except Preempted as error:
+        print(f"jaxmeta: {error}; the same command goes on", file=sys.stderr)
+        return signals.EXIT_CODE
     except NonFiniteError as error:
-        print(f"jaxmeta: stopped at {error}", file=sys.stderr)
+        print(f"jaxmeta: no seed is left: {error}", file=sys.stderr)
+        return 1
+    except (CheckpointError, OSError) as error:
+        print(f"jaxmeta: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("jaxmeta: interrupted", file=sys.stderr)
         return 1
-    return 0
+
+
+class Spoken(logging.Handler):
+    """Prints the library's messages to stderr, whichever that is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        print(f"jaxmeta: {level}{record.getMessage()}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from rich.table import Table
 from jaxmeta import buffers
 from jaxmeta.algorithm import Algorithm, hyper
 from jaxmeta.config import Run
-from jaxmeta.rundir import now, processor
-from jaxmeta.training import build, run_updates
+from jaxmeta.loading import build
+from jaxmeta.manifest import now, processor
+from jaxmeta.programs import Course, no_progress, run_updates
 from jaxmeta.trial import Trial
 
 REPEATS = 5  # timings of each thing; the fastest counts
@@ -101,16 +102,18 @@ def measure(run: Run) -> dict[str, Any]:
     env, algorithm = build(run)
     hp = hyper(run)
     state = jax.jit(algorithm.init)(jax.random.key(0), hp)
-    updates = jax.jit(run_updates(algorithm.step), donate_argnums=0)
-    state, _ = jax.block_until_ready(updates(state, jnp.int32(0), jnp.int32(1)))
+    course = Course(state, no_progress(algorithm, state))
+    updates = jax.jit(run_updates(algorithm), donate_argnums=0)
+    course = jax.block_until_ready(updates(course, jnp.int32(0), jnp.int32(1)))
     start = time.perf_counter()
-    state, _ = jax.block_until_ready(updates(state, jnp.int32(0), jnp.int32(3)))
+    course = jax.block_until_ready(updates(course, jnp.int32(0), jnp.int32(3)))
     count = max(2, int(3 * SECONDS / (time.perf_counter() - start)))
     best = float("inf")
     for _ in range(REPEATS):
         start = time.perf_counter()
-        state, _ = jax.block_until_ready(updates(state, jnp.int32(0), jnp.int32(count)))
+        course = jax.block_until_ready(updates(course, jnp.int32(0), jnp.int32(count)))
         best = min(best, (time.perf_counter() - start) / count)
+    state = course.state
     rollout = seconds_in_a_loop(
         lambda params: algorithm.collect(state._replace(params=params)), state.params
     )

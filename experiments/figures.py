@@ -12,24 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from experiments.alike import mixed
+from experiments.record import LABELS, POLICIES, Results, read_results
 from jaxmeta import rundir
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import Table
-from jaxmeta.statistics import (
-    WINDOW,
-    evaluations,
-    moving_average,
-    rows,
-    seed_band,
-    whole_evaluations,
-)
+from jaxmeta.statistics import WINDOW, evaluations, moving_average, seed_band
 
-LABELS = {"rl2": "RL²", "varibad": "variBAD", "ldm": "LDM"}
 # Okabe and Ito's colours, told apart with every common colour vision.
 COLOURS = {"rl2": "#0072B2", "varibad": "#E69F00", "ldm": "#D55E00"}
 MORE_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#8C6D1F", "#555555")
-POLICIES = ("greedy", "sampled")
+matplotlib.rcdefaults()  # a matplotlibrc in the current folder may ask for anything
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -37,42 +30,6 @@ STYLE: Any = {
     "axes.spines.right": False,
     "svg.hashsalt": "jaxmeta",  # the same figure has the same bytes
 }
-
-
-class Results(NamedTuple):
-    """A run directory, read back for a report."""
-
-    path: Path
-    run: Run
-    label: str
-    colour: str
-    status: str
-    tasks: list[dict]
-    evaluation: Table  # whole evaluations only
-    metrics: list[dict]
-
-    @property
-    def splits(self) -> list[str]:
-        """The evaluated splits; the training split comes first."""
-        return list(dict.fromkeys(task["split"] for task in self.tasks))
-
-    def of_split(self, split: str) -> list[dict]:
-        """Return a split's tasks."""
-        return [task for task in self.tasks if task["split"] == split]
-
-    def best(self, split: str) -> float | None:
-        """Return the mean optimum of a split's tasks, None where it is unknown."""
-        best = [task["best_return"] for task in self.of_split(split)]
-        return None if None in best else float(np.mean(best))
-
-    def has_goals(self) -> bool:
-        """Whether reaching a goal is defined."""
-        return not np.isnan(self.evaluation["reached"]).all()
-
-    def table(self, policy: str, split: str, episode: int | None = None) -> Table:
-        """Return one policy's rows on one split, by default at the N-th episode."""
-        n = self.run.trial.episodes if episode is None else episode
-        return rows(self.evaluation, policy=policy, split=split, episode=n)
 
 
 def expand(paths: list[Path]) -> list[Path]:
@@ -93,43 +50,27 @@ def expand(paths: list[Path]) -> list[Path]:
     return list({path.resolve(): path for path in found}.values())
 
 
-def name(run: Run) -> str:
-    """Return a run's display name: "RL²", "RL² oracle"."""
-    oracle = " oracle" if run.train_split == "oracle" else ""
-    return LABELS.get(run.method, run.method) + oracle
-
-
 def read(paths: list[Path]) -> list[Results]:
     """Read run directories, the known methods first, each with a label of its own.
 
     Raises:
       ConfigError: no run, or runs on different environments.
     """
-    runs = {path: rundir.read_run(path) for path in expand(paths)}
-    environments = {run.env for run in runs.values()}
+    every = [read_results(path) for path in expand(paths)]
+    environments = {result.run.env for result in every}
     if len(environments) > 1:
         raise ConfigError(
             f"report: the runs must share one environment, not {', '.join(sorted(environments))}"
         )
-    order = [*LABELS, *sorted({run.method for run in runs.values()} - LABELS.keys())]
-    place = lambda item: (order.index(item[1].method), item[1].train_split == "oracle")
-    taken = Counter(name(run) for run in runs.values())
-    results: list[Results] = []
-    for path, run in sorted(runs.items(), key=place):
-        label = name(run) if taken[name(run)] == 1 else f"{name(run)} ({path.resolve().name})"
-        results.append(
-            Results(
-                path=path,
-                run=run,
-                label=label,
-                colour=colour(run, results),
-                status=rundir.status(path) or "without a manifest",
-                tasks=rundir.read_tasks(path),
-                evaluation=whole_evaluations(rundir.read_evaluation(path)),
-                metrics=rundir.read_metrics(path),
-            )
-        )
-    return results
+    order = [*LABELS, *sorted({result.run.method for result in every} - LABELS.keys())]
+    every.sort(key=lambda result: (order.index(result.run.method), is_oracle(result.run)))
+    taken = Counter(result.label for result in every)
+    drawn: list[Results] = []
+    for result in every:
+        own = result.label
+        label = own if taken[own] == 1 else f"{own} ({result.path.resolve().name})"
+        drawn.append(result._replace(label=label, colour=colour(result.run, drawn)))
+    return drawn
 
 
 def colour(run: Run, before: list[Results]) -> str:
@@ -206,6 +147,8 @@ def learning_curves(results: list[Results]) -> Figure:
 def draw_panel(axes: Axes, panel: Panel, policy: str, results: list[Results]) -> None:
     """Draw one quantity of one policy, all runs."""
     for result in results:
+        if panel.split not in result.splits:  # mixed runs
+            continue
         frames, _, values = evaluations(result.table(policy, panel.split), panel.column)
         if panel.column == "reached":
             values = len(result.of_split(panel.split)) * (1 - values)
@@ -243,10 +186,10 @@ def add_legend(drawn: Figure, results: list[Results]) -> None:
     if any(r.best(split) is not None for r in results for split in r.splits):
         handles.append(Line2D([], [], color="black", linestyle=":", label="known optimum (mean)"))
     drawn.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
-    seeds = ", ".join(f"{r.label}: {r.run.seeds}" for r in results)
+    seeds = ", ".join(f"{r.label}: {len(r.living)}" for r in results)
     drawn.supxlabel(
         f"Lines: mean over seeds ({seeds}) of a moving average over {WINDOW} evaluations; bands:"
-        " ±1 standard deviation over seeds; faint: the raw means.",
+        f" ±1 standard deviation over seeds; faint: the raw means.\n{mixed(results)}".rstrip(),
         fontsize=8,
         color="0.35",
     )

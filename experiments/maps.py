@@ -18,7 +18,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from envs.gridworld import SIZE, Gridworld
-from experiments.figures import STYLE, Results, figure
+from experiments.figures import STYLE, figure
+from experiments.record import Results
 from jaxmeta import rundir
 from jaxmeta.agent import Params, Transition, greedy
 from jaxmeta.algorithm import Algorithm, hyper, sample_tasks
@@ -27,12 +28,12 @@ from jaxmeta.config import VAE, Run
 from jaxmeta.env import Array, Key
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagine import mixture_weights
+from jaxmeta.loading import build, load
 from jaxmeta.rollout import adaptation, collect
 from jaxmeta.statistics import by_task
-from jaxmeta.training import build, load
 from jaxmeta.trial import Trial
 
-SEED = 0  # whose parameters are looked at
+SEED = 0  # of what is drawn at random here
 MASKS = 32  # dropout masks that a map is averaged over
 BATCHES = 200  # groups of workers that the shares are counted over
 SHOWN = 6  # mixtures drawn
@@ -52,7 +53,7 @@ class Loaded(NamedTuple):
 
 
 def load_final(result: Results) -> Loaded:
-    """Return the final agent of a run.
+    """Return the final agent of a run's first living seed.
 
     Raises:
       ConfigError: there is no checkpoint, or it needs code from a file.
@@ -60,8 +61,15 @@ def load_final(result: Results) -> Loaded:
     folder = result.path / rundir.CHECKPOINTS
     if not (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"{result.path} holds no checkpoint")
-    _, params = load(result.path, seed=SEED)
+    _, params = load(result.path, seed=result.living[0])
     return Loaded(result.run, *build(result.run), params)
+
+
+def whose(results: list[Results]) -> str:
+    """Return in words whose parameters a figure shows."""
+    if len({result.living[0] for result in results}) == 1:
+        return f"Seed {results[0].living[0]}"
+    return ", ".join(f"{result.label}: seed {result.living[0]}" for result in results)
 
 
 def reward_map(belief: Belief, params: Params, vae: VAE, z: Array, bits: Array | None) -> Array:
@@ -148,7 +156,7 @@ def imagined_shares(result: Results, imagined: Imagined) -> dict[str, Any]:
     """Return `shares` by dropout and test split, for maps.json."""
     maps = {"on": imagined.dropout_on, "off": imagined.dropout_off}
     return {
-        "seed": SEED,
+        "seed": result.living[0],
         "mixtures": len(imagined.weights),
         "masks": MASKS,
         "dropout": {
@@ -287,7 +295,8 @@ def draw_imagined(found: list[tuple[Results, Imagined]]) -> Figure:
         note = (
             "Mixtures of latents from the end of training trials. Numbers: weights of their goals"
             " in percent, the largest three above.\nCross: highest reward. Outlined: training"
-            f" goals. Hatched: never a goal. Dropout on: mean of {MASKS} masks. Seed {SEED}."
+            f" goals. Hatched: never a goal. Dropout on: mean of {MASKS} masks."
+            f" {whose([result for result, _ in found])}."
         )
         explain(drawn, grid, scale, "imagined reward", note)
     return drawn
@@ -328,7 +337,8 @@ def draw_trials(found: list[tuple[Results, Played]]) -> Figure:
         note = (
             "Line: the running episode's path up to step t, from the lower left; dot: the agent;"
             " star: the test goal.\nBelow it: the decoder's reward at the belief's mean, averaged"
-            f" over {MASKS} dropout masks (blank: no belief). Seed {SEED}, greedy."
+            f" over {MASKS} dropout masks (blank: no belief)."
+            f" {whose([result for result, _ in found])}, greedy."
         )
         explain(drawn, grid, scale, "believed reward", note)
     return drawn

@@ -7,20 +7,24 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jaxmeta import rundir
 from jaxmeta.config import Run
 from jaxmeta.evaluation import POLICIES, evaluate, evaluation_tasks
-from jaxmeta.training import build, read_result, refuse_named_code
+from jaxmeta.loading import build, read_result
 
 
-def print_meta_test(run: Run, path: Path, splits: list[str], rollouts: int) -> None:
+def print_meta_test(
+    run: Run, path: Path, splits: list[str], rollouts: int, which: str = "last"
+) -> None:
     """Print the N-th episode's return and the tasks reached, per seed, split and policy.
 
     Raises:
       ConfigError: the run needs code from a file, which its folder may not name.
     """
-    refuse_named_code(run)
+    rundir.refuse_named_code(run)
     env, algorithm = build(run)
-    params = read_result(path).params
+    found = read_result(path)
+    params = found.params if which == "last" else found.best.params
     tasks, described = evaluation_tasks(env)
     test = jax.jit(jax.vmap(lambda p: evaluate(algorithm.agent, env, p, tasks, rollouts)))
     result = jax.device_get(test(params))
@@ -28,7 +32,8 @@ def print_meta_test(run: Run, path: Path, splits: list[str], rollouts: int) -> N
     for name in ("seed", "split", "policy", "return", "tasks reached"):
         table.add_column(name)
     of = np.array([task["split"] for task in described])
-    for seed in range(run.seeds):
+    living = [s for s in range(run.seeds) if which == "best" or s not in found.dead]
+    for seed in living:
         for split in splits:
             for policy in POLICIES:
                 returns, reached = (x[seed, of == split, -1] for x in result[policy])

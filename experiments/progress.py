@@ -1,22 +1,29 @@
 """Training with a progress display: frames/s, time left and the last returns."""
 
+import functools
 import os
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
+from experiments.words import QUIET_S, news, remaining
 from jaxmeta.config import Run
-from jaxmeta.training import Result, Status, build, divisor, train
+from jaxmeta.loading import Result, build
+from jaxmeta.seeds import divisor
+from jaxmeta.session import Status
+from jaxmeta.training import train
 
-QUIET_S = 15.0  # seconds between lines where there is no terminal
 
-
-def train_with_progress(run: Run, out: Path) -> Result:
-    """Train a run and show how it goes."""
+def train_with_progress(
+    run: Run, out: Path, checkpoint_every: str = "120s", debug_nans: bool = False
+) -> Result:
+    """Train a run, or go on with it, and show how it goes."""
+    go = functools.partial(
+        train, run, out, checkpoint_every=checkpoint_every, debug_nans=debug_nans
+    )
     console = Console()
     env, _ = build(run)
     per_update = run.frames_per_update(env.env.horizon)
@@ -33,8 +40,8 @@ def train_with_progress(run: Run, out: Path) -> Result:
         )
     if console.is_terminal:
         with bar(console) as progress:
-            return train(run, out, watch=bar_watch(progress, run.method))
-    return train(run, out, watch=line_watch(console))
+            return go(watch=bar_watch(progress, run.method))
+    return go(watch=line_watch(console))
 
 
 def bar(console: Console) -> Progress:
@@ -49,7 +56,8 @@ def bar_watch(progress: Progress, name: str) -> Callable[[Status], None]:
     left = time_left()
 
     def watch(status: Status) -> None:
-        words = f"{left(status)}, {news(status)}" if status.frames else "first evaluation"
+        told = news(status.frames_per_s, status.metrics)
+        words = f"{left(status)}, {told}" if status.frames_per_s else "starting"
         progress.update(task, completed=status.frames, total=status.total, news=words)
 
     return watch
@@ -63,9 +71,10 @@ def line_watch(console: Console) -> Callable[[Status], None]:
     def watch(status: Status) -> None:
         nonlocal last
         words = left(status)
-        if status.frames and (time.time() - last >= QUIET_S or status.frames == status.total):
+        if status.frames_per_s and (time.time() - last >= QUIET_S or status.frames == status.total):
             last = time.time()
-            line = f"{status.frames:,} frames, {words}, {news(status)}"
+            told = news(status.frames_per_s, status.metrics)
+            line = f"{status.frames:,} frames, {words}, {told}"
             console.print(line, soft_wrap=True, highlight=False)
 
     return watch
@@ -73,23 +82,14 @@ def line_watch(console: Console) -> Callable[[Status], None]:
 
 def time_left() -> Callable[[Status], str]:
     """Return a function of every status that says how long the rest will take."""
-    start = time.time()
+    start, before = time.time(), 0
 
     def left(status: Status) -> str:
-        nonlocal start
-        if status.frames == 0:
-            start = time.time()  # what came before was compilation
+        nonlocal start, before
+        if status.frames_per_s == 0:  # so far it was compilation, or another session's work
+            start, before = time.time(), status.frames
             return ""
-        seconds = (time.time() - start) * (status.total / status.frames - 1)
-        return f"{timedelta(seconds=round(seconds))} left"
+        by_frame = (time.time() - start) / (status.frames - before)
+        return remaining(by_frame * (status.total - status.frames))
 
     return left
-
-
-def news(status: Status) -> str:
-    """Return the speed and the last returns in words."""
-    parts = [f"{status.frames_per_s:,.0f} frames/s"] if status.frames_per_s else []
-    for key, name in (("return_train", "return"), ("return_imagined", "imagined")):
-        if key in status.metrics:
-            parts.append(f"{name} {status.metrics[key]:.1f}")
-    return ", ".join(parts)

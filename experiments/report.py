@@ -12,9 +12,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.figures import POLICIES, Results, common_folder, learning_curves, read, save
+from experiments.alike import alike, describe, differences, folder_name, mixed
+from experiments.figures import common_folder, expand, learning_curves, read, save
+from experiments.record import POLICIES, Results
 from jaxmeta import statistics
-from jaxmeta.errors import ConfigError
+from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.statistics import evaluations, final_mean, final_share, first_at
 
 # The return that counts as solved: a round number where one is in use, else 97 % of the best.
@@ -26,6 +28,8 @@ FACTS = {
     "gridworld": "17.17 is the highest mean first-episode train return possible without being"
     " shown the goal."
 }
+APART = "WARNING: these runs cannot be compared; tables apart (--mix: one for all):"
+MIXED = "WARNING: these runs are mixed in one table, but cannot be compared:"
 
 Row = dict[str, Any]  # of summary.csv; nan: undefined or not reached
 
@@ -45,23 +49,40 @@ class Column(NamedTuple):
     form: str
 
 
-def report(paths: list[Path], out: Path | None = None) -> Report:
+def report(paths: list[Path], out: Path | None = None, mix: bool = False) -> Report:
     """Print the table of runs (or folders of runs) and draw their figures.
 
     Figures go to OUT/figures; by default OUT is the run's folder, or the runs' common parent.
+    Runs on different versions of the environment, or made under different locks, get tables
+    and folders of their own, unless they are to be mixed.
 
     Raises:
       ConfigError: no run there, or runs on different environments.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    every = read(paths)
-    folder = (out or common_folder([r.path for r in every])) / "figures"
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    given = expand(paths)
+    every = read(given)
     results = [r for r in every if len(r.evaluation["frames"])]
     for result in every:
         for note in notes(result):
             console.print(note)
-    if not results:
-        return Report([], [])
+    groups = alike(results, given)
+    if len(groups) > 1:
+        console.print(MIXED if mix else APART, *differences(groups), sep="\n")
+        groups = [results] if mix else groups
+    base = out or common_folder([r.path for r in every])
+    found = Report([], [])
+    for place, group in enumerate(groups):
+        if len(groups) > 1:
+            console.print("", ", ".join(describe(group[0].origin)), sep="\n")
+        folder = base / ("figures" if place == 0 else folder_name(group[0].origin))
+        part = report_group(group, folder, console)
+        found = Report(found.rows + part.rows, found.files + part.files)
+    return found
+
+
+def report_group(results: list[Results], folder: Path, console: Console) -> Report:
+    """Print one table and draw its figures."""
     rows = summary(results)
     files = [*write_summary(rows, folder), *save(learning_curves(results), folder, "curves")]
     lines: list[str] = []
@@ -80,17 +101,13 @@ def notes(result: Results) -> list[str]:
     """Return what a reader should know of a run that did not end well."""
     found = []
     if result.status != "finished":
-        have, planned = frames(result), result.run.frames
-        found.append(f"{result.path}: {result.status}, {have:,} of {planned:,} frames")
-    if not len(result.evaluation["frames"]):
-        found.append(f"{result.path}: no evaluation yet, left out")
-    return found
-
-
-def frames(result: Results) -> int:
-    """Return the frames that a run has on record, per seed."""
-    logged = [line["frames"] for line in result.metrics]
-    return int(max([*logged, *result.evaluation["frames"]], default=0))
+        found.append(f"{result.status}, {result.frames:,} of {result.run.frames:,} frames")
+    found += [f"{death}: left out" for death in result.deaths()]
+    if not result.living:
+        found.append("all seeds died, no rows")
+    elif not len(result.evaluation["frames"]):
+        found.append("no evaluation yet, left out")
+    return [f"{result.path}: {note}" for note in found]
 
 
 def speed(result: Results) -> float:
@@ -125,7 +142,7 @@ def seed_rows(result: Results) -> list[Row]:
         row: Row = {
             "method": result.label,
             "seed": int(seed),
-            "frames": frames(result),
+            "frames": result.frames,
             "frames_per_s": speed(result),
             "threshold": math.nan if solved is None else solved,
             "frames_at_threshold": math.nan if reached is None else reached,
@@ -226,14 +243,15 @@ def table(results: list[Results], rows: list[Row]) -> Table:
 
 def cell(column: Column, row: Row, missed: str = "not reached") -> str:
     """Return a number as the table shows it."""
-    if undefined(row[column.key]):
+    value = row.get(column.key, math.nan)
+    if undefined(value):
         return missed if column.key == "frames_at_threshold" else "–"
-    return format(row[column.key], column.form)
+    return format(value, column.form)
 
 
 def mean_cell(column: Column, mean: Row, deviation: Row) -> str:
     """Return a mean and, below it, the standard deviation over seeds where there is any."""
-    spread = deviation[column.key]
+    spread = deviation.get(column.key, math.nan)
     below = "" if undefined(spread) or spread == 0 else f"\n±{spread:{column.form}}"
     return cell(column, mean, "not by all") + below
 
@@ -267,7 +285,7 @@ def caption(results: list[Results]) -> str:
         )
     said.append("±: sample standard deviation over seeds. Frames are per seed, over all workers;")
     said.append("frames per s over all seeds of a run.")
-    return " ".join([*said, FACTS.get(run.env, "")])
+    return " ".join([*said, FACTS.get(run.env, ""), mixed(results)])
 
 
 def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
@@ -280,7 +298,7 @@ def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[st
     for result in results:
         try:
             loaded = maps.load_final(result)
-        except ConfigError as error:
+        except (CheckpointError, ConfigError) as error:
             remarks.append(f"{result.label}: no maps of its agent: {error}")
             continue
         played.append((result, maps.play(loaded)))

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxmeta.config import Run
-from jaxmeta.training import build, initial_states, over_seeds, run_updates, seed_mesh
+from jaxmeta.loading import build
+from jaxmeta.programs import initial, run_updates
+from jaxmeta.seeds import over_seeds, seed_mesh
 
 SECONDS = 3.0  # of training, about
 
@@ -15,12 +17,12 @@ def frames_per_s(run: Run) -> float:
     """Return the frames per second of all seeds together, compilation left out."""
     mesh = seed_mesh(run.seeds)
     env, algorithm = build(run)
-    states = jax.jit(lambda: initial_states(run, algorithm))()
-    chunk = jax.jit(over_seeds(mesh, run_updates(algorithm.step)), donate_argnums=0)
+    course = jax.jit(lambda: initial(run, algorithm))()
+    chunk = jax.jit(over_seeds(mesh, run_updates(algorithm)), donate_argnums=0)
     count = 1
     while True:
         start = time.perf_counter()
-        states, _ = jax.block_until_ready(chunk(states, jnp.int32(0), jnp.int32(count)))
+        course = jax.block_until_ready(chunk(course, jnp.int32(0), jnp.int32(count)))
         seconds = time.perf_counter() - start
         if count > 1 and seconds > SECONDS / 2:
             per_update = run.seeds * run.frames_per_update(env.env.horizon)

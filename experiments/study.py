@@ -8,7 +8,7 @@ from typing import Any
 from experiments import gridworld, quickstart
 from jaxmeta import rundir
 from jaxmeta.config import Run
-from jaxmeta.errors import ConfigError
+from jaxmeta.errors import ConfigError, NonFiniteError
 
 Runs = dict[str, Run]  # by the name of their folder
 
@@ -19,8 +19,10 @@ STUDIES: dict[str, Callable[..., Runs]] = {
 }
 
 
-def run_study(name: str, out: Path, given: dict[str, Any]) -> None:
+def run_study(name: str, out: Path, given: dict[str, Any]) -> int:
     """Train what is not finished yet of a study, then draw the report of all.
+
+    Returns the exit code: 1 if any seed's training became non-finite.
 
     `given` holds the fields of Run that replace the study's own, such as "seeds".
 
@@ -31,7 +33,7 @@ def run_study(name: str, out: Path, given: dict[str, Any]) -> None:
     if name not in STUDIES:
         raise ConfigError(f"study = {name!r}: must be one of {', '.join(STUDIES)}")
     runs = STUDIES[name](**given)
-    finished = {name: rundir.check(run, out / name) for name, run in runs.items()}
+    finished = {n: rundir.check(run, out / n) == "finished" for n, run in runs.items()}
 
     if name != "quickstart":  # minutes long: measuring would be a good part of it
         announce(runs, out)
@@ -42,9 +44,13 @@ def run_study(name: str, out: Path, given: dict[str, Any]) -> None:
     for name, run in runs.items():
         if finished[name]:
             print(f"{out / name}: finished already")
-        else:
+            continue
+        try:
             train_with_progress(run, out / name)
+        except NonFiniteError as error:  # the report tells of it; the others can go on
+            print(f"{out / name}: no seed is left: {error}")
     report([out / name for name in runs], out)
+    return 1 if any(rundir.dead_seeds(out / name) for name in runs) else 0
 
 
 def announce(runs: Runs, out: Path) -> None:

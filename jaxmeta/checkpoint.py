@@ -1,36 +1,282 @@
-"""Parameters on disk, through orbax."""
+"""Checkpoints, through orbax, and the checks that orbax leaves out.
 
+A checkpoint is a folder named by its update. It holds items, each a pytree, and an index:
+every leaf's dtype, shape and sha256, and the notes of whoever saved it. Leaves are stored
+flat, as NumPy arrays under their dotted names.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxmeta.agent import Params
-from jaxmeta.errors import ConfigError
+from jaxmeta.errors import CheckpointError
 
-PARAMS = "params"
+VERSION = 1  # of what the state holds; raised when an older checkpoint means something else
+KEPT = 2  # the newest checkpoints that stay
+INDEX = "index"
+DAMAGED = "damaged"  # beside the checkpoints: where unreadable ones are moved
+SPARE_BYTES = 2**20  # for what orbax writes beside the data
+
+log = logging.getLogger(__name__)
+Tree = Any
 
 
-def save_params(folder: Path, update: int, params: Params) -> None:
-    """Store all seeds' parameters under the number of updates they had."""
-    with ocp.CheckpointManager(folder.absolute()) as manager:
-        manager.save(update, args=ocp.args.Composite(**{PARAMS: ocp.args.StandardSave(params)}))
-        manager.wait_until_finished()
+class Restored(NamedTuple):
+    """A checkpoint that passed all checks."""
+
+    update: int
+    items: dict[str, Tree]  # NumPy arrays and typed keys
+    notes: dict[str, Any]
+    damaged: dict[int, str]  # newer ones, and what is wrong with them
 
 
-def load_params(folder: Path, like: Any) -> Params:
-    """Return the newest parameters, shaped as `like` (arrays or shapes).
+def steps(folder: Path) -> list[int]:
+    """Return the updates that a folder has checkpoints of, oldest first, by a fresh look."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir())
+
+
+def named(tree: Tree) -> dict[str, Any]:
+    """Return a pytree's leaves by their dotted names."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves}
+
+
+def is_key(x: Any) -> bool:
+    """Whether a leaf (or its shape) is typed PRNG keys."""
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def on_host(x: Any) -> np.ndarray:
+    """Return a leaf as a NumPy array of its own: what it came from may be donated."""
+    return np.array(jax.device_get(jax.random.key_data(x) if is_key(x) else x))
+
+
+def described(x: Any, data: np.ndarray) -> dict[str, Any]:
+    """Return a leaf's entry in the index."""
+    content = np.ascontiguousarray(data).reshape(-1).view(np.uint8)  # for any dtype
+    sha256 = hashlib.sha256(content.data).hexdigest()
+    return {"dtype": str(x.dtype), "shape": list(x.shape), "sha256": sha256}
+
+
+def seal(index: dict[str, Any]) -> str:
+    """Return the index's own hash."""
+    content = {k: v for k, v in index.items() if k != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class Writer:
+    """Writes checkpoints in the background; a context manager that waits for the last.
+
+    Raises, from every method:
+      CheckpointError: the checkpoint before could not be written, or this one cannot.
+    """
+
+    def __init__(self, folder: Path, pinned: list[int]):
+        """Open a folder, under its run's lock; `pinned` updates are never deleted."""
+        self.folder, self.pinned = folder, pinned
+        for stale in folder.glob("*orbax-checkpoint-tmp*"):
+            shutil.rmtree(stale)
+        options = ocp.CheckpointManagerOptions(max_to_keep=None)
+        self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self.pending: int | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: type | None, *error: Any) -> None:
+        hidden = (Exception,) if kind else ()  # by the error that is on its way already
+        with contextlib.suppress(*hidden):
+            self.manager.close()
+
+    def save(self, update: int, items: Mapping[str, Tree], notes: Mapping[str, Any]) -> int | None:
+        """Copy everything, then write it in the background; return what `confirm` did before."""
+        before = self.confirm()
+        arrays, leaves = {}, {}
+        for item, tree in items.items():
+            by_name = named(tree)
+            arrays[item] = {name: on_host(x) for name, x in by_name.items()}
+            leaves[item] = {n: described(x, arrays[item][n]) for n, x in by_name.items()}
+        index = {"version": VERSION, "update": update, "notes": notes, "leaves": leaves}
+        index["seal"] = seal(index)
+        self.require_space(sum(x.nbytes for tree in arrays.values() for x in tree.values()))
+        saves = {item: ocp.args.StandardSave(tree) for item, tree in arrays.items()}
+        saves[INDEX] = ocp.args.JsonSave(index)
+        try:
+            begun = self.manager.save(update, args=ocp.args.Composite(**saves))
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            raise self.failed(update, error) from error
+        if not begun:
+            raise CheckpointError(f"{self.folder}: orbax did not save update {update}")
+        self.pending = update
+        return before
+
+    def confirm(self) -> int | None:
+        """Wait for the checkpoint being written and return the newest one's update.
+
+        Only then are older ones deleted.
+        """
+        try:
+            self.manager.wait_until_finished()
+        except Exception as error:
+            raise self.failed(self.pending, error) from error
+        there = steps(self.folder)
+        if self.pending is not None and self.pending not in there:
+            raise CheckpointError(f"{self.folder}: the checkpoint of {self.pending} is not there")
+        self.pending = None
+        for old in there[:-KEPT]:
+            if old not in self.pinned:
+                self.manager.delete(old)
+        return there[-1] if there else None
+
+    def newest(self) -> int | None:
+        """Return the newest checkpoint's update, be it still in writing; None: there is none."""
+        there = steps(self.folder)
+        return self.pending if self.pending is not None else there[-1] if there else None
+
+    def failed(self, update: int | None, error: Exception) -> CheckpointError:
+        """Return the error for a checkpoint that could not be written."""
+        return CheckpointError(
+            f"{self.folder}: the checkpoint of update {update} could not be written: "
+            f"{first_line(error)}; older ones are whole"
+        )
+
+    def require_space(self, needed: int) -> None:
+        """Refuse to begin what the disk has no room for."""
+        free = shutil.disk_usage(self.folder).free
+        if free < needed + SPARE_BYTES:
+            raise CheckpointError(
+                f"{self.folder}: a checkpoint needs {needed / 1e6:,.1f} MB, but only"
+                f" {free / 1e6:,.1f} MB are free; older ones are whole"
+            )
+
+
+def newest_whole(folder: Path, like: Mapping[str, Tree]) -> Restored | None:
+    """Return the newest checkpoint that passes all checks, None if there is none at all.
+
+    `like` holds the wanted items as pytrees of shapes. Newer ones that are damaged are
+    warned of; nothing is changed.
 
     Raises:
-      ConfigError: there are none.
+      CheckpointError: there are checkpoints, but none can be used.
     """
-    if not folder.is_dir():  # orbax would make it
-        raise ConfigError(f"{folder}: holds no checkpoint")
-    with ocp.CheckpointManager(folder.absolute()) as manager:
-        newest = manager.latest_step()
-        if newest is None:
-            raise ConfigError(f"{folder}: holds no checkpoint")
-        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
-        restore = ocp.args.Composite(**{PARAMS: ocp.args.StandardRestore(like)})
-        return manager.restore(newest, args=restore)[PARAMS]
+    damaged: dict[int, str] = {}
+    for update in reversed(steps(folder)):
+        try:
+            items, notes = read(folder, update, like)
+        except Exception as error:  # what damage makes orbax raise is unforeseeable
+            damaged[update] = first_line(error)
+            continue
+        for bad, reason in damaged.items():
+            log.warning(
+                "%s: checkpoint %d is damaged (%s); %d is used", folder, bad, reason, update
+            )
+        return Restored(update, items, notes, damaged)
+    if damaged:
+        reasons = "; ".join(f"{update} ({reason})" for update, reason in damaged.items())
+        raise CheckpointError(
+            f"{folder}: no checkpoint can be used, nothing was changed: {reasons}"
+        )
+    return None
+
+
+def restore(folder: Path, like: Mapping[str, Tree]) -> Restored | None:
+    """Do what `newest_whole` does, and move damaged ones to `damaged/` beside the folder.
+
+    Raises:
+      CheckpointError: there are checkpoints, but none can be used; nothing was moved.
+    """
+    found = newest_whole(folder, like)
+    for update in found.damaged if found else ():
+        log.warning("%s: checkpoint %d moved to %s", folder, update, move_aside(folder, update))
+    return found
+
+
+def read(
+    folder: Path, update: int, like: Mapping[str, Tree]
+) -> tuple[dict[str, Tree], dict[str, Any]]:
+    """Return one checkpoint's items, as `like` has them, and its notes; writes nothing.
+
+    Raises:
+      CheckpointError: it is of another version, or a leaf is not what it was or should be.
+      Exception: whatever orbax makes of damaged files.
+    """
+    options = ocp.CheckpointManagerOptions(create=False)
+    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+        index_only = ocp.args.Composite(**{INDEX: ocp.args.JsonRestore()})
+        index = manager.restore(update, args=index_only)[INDEX]
+        check_index(index, update, like)
+        wanted = {item: ocp.args.StandardRestore() for item in like}
+        stored = manager.restore(update, args=ocp.args.Composite(**wanted))
+    items = {item: whole(item, stored[item], index["leaves"][item], like[item]) for item in like}
+    return items, index["notes"]
+
+
+def check_index(index: dict[str, Any], update: int, like: Mapping[str, Tree]) -> None:
+    """Check that an index is whole, and of leaves such as `like`'s.
+
+    Raises:
+      CheckpointError: names the first leaf that is not.
+    """
+    if index["seal"] != seal(index) or index["update"] != update:
+        raise CheckpointError("its index is damaged")
+    if index["version"] != VERSION:
+        raise CheckpointError(f"state version {index['version']}, but this code reads {VERSION}")
+    for item, tree in like.items():
+        expected, found = named(tree), index["leaves"].get(item, {})
+        for name in sorted(expected.keys() ^ found.keys()):
+            raise CheckpointError(
+                f"leaf {item}.{name} is {'missing' if name in expected else 'not known here'}"
+            )
+        for name, x in expected.items():
+            for what, ours in (("dtype", str(x.dtype)), ("shape", list(x.shape))):
+                if found[name][what] != ours:
+                    raise CheckpointError(
+                        f"leaf {item}.{name} has {what} {found[name][what]}, expected {ours}"
+                    )
+
+
+def whole(item: str, stored: dict[str, Any], leaves: dict[str, Any], like: Tree) -> Tree:
+    """Return stored arrays in the structure of `like`, each checked against its hash.
+
+    Raises:
+      CheckpointError: names the first leaf that is damaged.
+    """
+
+    def leaf(path: Any, x: Any) -> Any:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        data = np.asarray(stored[name])
+        if described(x, data)["sha256"] != leaves[name]["sha256"]:
+            raise CheckpointError(f"leaf {item}.{name} is damaged (its sha256 differs)")
+        found = jax.random.wrap_key_data(jnp.asarray(data)) if is_key(x) else data
+        if (found.dtype, found.shape) != (x.dtype, x.shape):
+            raise CheckpointError(f"leaf {item}.{name} is stored as {found.dtype}{found.shape}")
+        return found
+
+    return jax.tree_util.tree_map_with_path(leaf, like)
+
+
+def move_aside(folder: Path, update: int) -> Path:
+    """Move a checkpoint to a name of its own in `damaged/` beside the folder."""
+    aside = folder.parent / DAMAGED
+    aside.mkdir(exist_ok=True)
+    names = (str(update), *(f"{update}-{n}" for n in range(1, 1000)))
+    target = next(path for name in names if not (path := aside / name).exists())
+    return (folder / str(update)).rename(target)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an exception says, or its kind."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -8,19 +8,27 @@ that are floats become traced numbers in the compiled step, so a sweep over them
 import dataclasses
 import difflib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from jaxmeta import registry
 from jaxmeta.errors import ConfigError
-from jaxmeta.settings import check_value, field_names, setting
+from jaxmeta.settings import check_value, field_names, read_object, setting, shown, shown_name
+
+# No one means to pass these limits: a number beyond them is a slip that takes all memory.
+units = partial(setting, low=1, high=100_000)
+count = partial(setting, low=1, high=1_000_000)
+frame_count = partial(setting, low=1, high=10**15)
+MOST_UPDATES = 2**31 - 1  # they are counted in int32
 
 
 @dataclass(frozen=True)
 class TrialOptions:
     """The trial: several episodes of one task."""
 
-    episodes: int = setting(4, "episodes of a trial (N)", low=1)
+    episodes: int = count(4, "episodes of a trial (N)")
     boundary: str = setting(
         "terminal",
         "what the agent sees at an episode's end: its last observation, or the next start",
@@ -32,12 +40,12 @@ class TrialOptions:
 class Networks:
     """Sizes of the agent's networks."""
 
-    state_embedding: int = setting(32, "units of the state embedding", low=1)
-    action_embedding: int = setting(16, "units of the action embedding; 0: not seen", low=0)
-    reward_embedding: int = setting(16, "units of the reward embedding", low=1)
-    hidden: int = setting(128, "units of the GRU", low=1)
-    head: int = setting(128, "entries of the encoder's mean, and of its logvar", low=1)
-    policy_layers: tuple[int, ...] = setting((128,), "hidden layers of actor and critic", low=1)
+    state_embedding: int = units(32, "units of the state embedding")
+    action_embedding: int = units(16, "units of the action embedding; 0: not seen", low=0)
+    reward_embedding: int = units(16, "units of the reward embedding")
+    hidden: int = units(128, "units of the GRU")
+    head: int = units(128, "entries of the encoder's mean, and of its logvar")
+    policy_layers: tuple[int, ...] = units((128,), "hidden layers of actor and critic")
     policy_sees_obs: bool = setting(True, "whether the policy reads the observation itself")
 
 
@@ -60,7 +68,7 @@ class A2C:
 class VAE:
     """The belief over tasks: latent, reward decoder, evidence lower bound, replay."""
 
-    latent: int = setting(5, "dimensions of the latent", low=1)
+    latent: int = units(5, "dimensions of the latent")
     decoder: str = setting(
         "single",
         "one output for the inputs below, or one per cell from the latent alone (multi)",
@@ -71,14 +79,14 @@ class VAE:
         "what a single-head decoder reads beside the latent",
         choices=("obs", "action", "next_obs"),
     )
-    decoder_layers: tuple[int, ...] = setting((64, 32), "hidden layers of the decoder", low=1)
+    decoder_layers: tuple[int, ...] = units((64, 32), "hidden layers of the decoder")
     dropout: float = setting(
         0.5, "rate on the decoder's embedded inputs, never on the latent", low=0.0, below=1.0
     )
     learning_rate: float = setting(1e-3, "of encoder and decoder (Adam)", low=0.0)
-    updates: int = setting(2, "gradient steps per update, where the belief has its own", low=1)
-    batch: int = setting(25, "trajectories per gradient step", low=1)
-    capacity: int = setting(100_000, "trajectories that the replay holds", low=1)
+    updates: int = count(2, "gradient steps per update, where the belief has its own")
+    batch: int = count(25, "trajectories per gradient step")
+    capacity: int = setting(100_000, "trajectories that the replay holds", low=1, high=10**8)
     replay: str = setting(
         "ring",
         "overwrite the oldest trajectory, or freeze when full (the public code)",
@@ -95,16 +103,16 @@ class VAE:
         "(latent, step) pairs that a single-head decoder is trained on",
         choices=("random", "all"),
     )
-    elbo_latents: int = setting(32, "latents drawn per trajectory, with pairs=random", low=1)
-    elbo_steps: int = setting(30, "steps decoded per latent, with pairs=random", low=1)
+    elbo_latents: int = count(32, "latents drawn per trajectory, with pairs=random")
+    elbo_steps: int = count(30, "steps decoded per latent, with pairs=random")
 
 
 @dataclass(frozen=True)
 class Imagination:
     """LDM's mixture workers."""
 
-    normal: int = setting(14, "workers per group that live in real tasks (n)", low=1)
-    mixture: int = setting(2, "workers per group that live in imagined ones", low=0)
+    normal: int = count(14, "workers per group that live in real tasks (n)")
+    mixture: int = count(2, "workers per group that live in imagined ones", low=0)
     beta: float = setting(
         1.0, "range of the mixture weights; 1: convex, more: beyond the training tasks", low=0.0
     )
@@ -130,8 +138,8 @@ class Imagination:
 class Evaluation:
     """When and how the agent is evaluated on fixed tasks."""
 
-    every: int = setting(1_000_000, "frames between evaluations, rounded up to updates", low=1)
-    rollouts: int = setting(4, "trials per task of the sampling policy", low=1)
+    every: int = frame_count(1_000_000, "frames between evaluations, rounded up to updates")
+    rollouts: int = count(4, "trials per task of the sampling policy")
 
 
 # Paper and public code disagree (Lee & Chung 2021): each field can be set alone, a preset
@@ -159,6 +167,7 @@ SECTIONS: dict[str, type] = {
     "evaluation": Evaluation,
 }
 COMMON_SECTIONS = ("trial", "networks", "evaluation")
+BASE = ("env", "method", "preset")  # what decides the sections and every value left out
 
 
 @dataclass(frozen=True)
@@ -179,13 +188,13 @@ class Run:
         "where paper and public code disagree, which to follow",
         choices=tuple(PRESETS),
     )
-    frames: int = setting(None, "environment steps per seed, over all workers", low=1)
-    seeds: int = setting(1, "how many; they are 0, 1, ... and train together", low=1)
-    workers: int = setting(16, "parallel workers; a multiple of the method's group", low=1)
+    frames: int = frame_count(None, "environment steps per seed, over all workers")
+    seeds: int = count(1, "how many; they are 0, 1, ... and train together")
+    workers: int = count(16, "parallel workers; a multiple of the method's group")
     train_split: str = setting(
         "train", "tasks to train on; oracle: all splits together", choices=("train", "oracle")
     )
-    log_every: int = setting(100_000, "frames between lines of metrics.jsonl", low=1)
+    log_every: int = frame_count(100_000, "frames between lines of metrics.jsonl")
     # Filled in below; typed as what a method that has the section finds.
     trial: TrialOptions = None  # type: ignore[assignment]
     networks: Networks = None  # type: ignore[assignment]
@@ -196,15 +205,19 @@ class Run:
 
     def __post_init__(self) -> None:
         """Fill in the base's values and check everything."""
-        for name in ("env", "method", "preset"):
+        for name in BASE:
             check_value(self, name)
         env, method = registry.env_spec(self.env), registry.method_spec(self.method)
         base = base_values(env, method, self.preset)
         for name in SECTIONS:
+            section = getattr(self, name)
             if name in (*COMMON_SECTIONS, *method.sections):
-                if getattr(self, name) is None:
+                if section is None:
                     object.__setattr__(self, name, SECTIONS[name](**base.get(name, {})))
-            elif getattr(self, name) is not None:
+                elif not isinstance(section, SECTIONS[name]):
+                    kind = SECTIONS[name].__name__
+                    raise ConfigError(f"{name} = {shown(section)}: must be a {kind}")
+            elif section is not None:
                 raise ConfigError(f"{name}: method {self.method} has no such section")
         if self.frames is None:
             object.__setattr__(self, "frames", env.frames)
@@ -216,7 +229,7 @@ class Run:
         """Return the number of updates, `frames` rounded up; an update is one trial per worker.
 
         Raises:
-          ConfigError: fewer frames than one update.
+          ConfigError: fewer frames than one update, or more updates than can be counted.
         """
         per_update = self.frames_per_update(horizon)
         if self.frames < per_update:
@@ -224,7 +237,13 @@ class Run:
                 f"frames = {self.frames}: must be at least one update, {per_update} frames"
                 f" ({self.workers} workers x {self.trial.episodes} episodes x {horizon} steps)"
             )
-        return -(-self.frames // per_update)
+        updates = -(-self.frames // per_update)
+        if updates > MOST_UPDATES:
+            raise ConfigError(
+                f"frames = {self.frames}: must be at most {MOST_UPDATES:,} updates of {per_update}"
+                f" frames ({self.workers} workers x {self.trial.episodes} episodes)"
+            )
+        return updates
 
     def frames_per_update(self, horizon: int) -> int:
         """Return the environment steps of one update, over all workers."""
@@ -242,14 +261,15 @@ class Run:
 
     def replace(self, overrides: dict[str, Any]) -> "Run":
         """Return the run with dotted fields changed: `{"imagination.beta": 1.5}`."""
+        for name in overrides:
+            if name in BASE:
+                raise ConfigError(f"{name}: choose it when the Run is made; it decides the base")
+        refuse_unknown(overrides, self)
+        if overrides.get("frames", 0) is None:  # what Run() would fill in
+            raise ConfigError("frames = None: must be a whole number")
         tree: dict[str, Any] = {}
         for name, value in overrides.items():
             section, _, leaf = name.rpartition(".")
-            owner = getattr(self, section, None) if section else self
-            if name in ("env", "method", "preset"):
-                raise ConfigError(f"{name}: choose it when the Run is made; it decides the base")
-            if owner is None or leaf not in field_names(owner) or leaf in SECTIONS:
-                raise unknown_field(name, self)
             tree.setdefault(section, {})[leaf] = value
         top = tree.pop("", {})
         sections = {
@@ -276,19 +296,17 @@ class Run:
 
     @staticmethod
     def from_json(text: str) -> "Run":
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote; the text may come from a stranger, and executes nothing.
 
         Raises:
-          ConfigError: unknown or bad fields, or no JSON object.
+          ConfigError: no JSON object, or unknown, missing, repeated or bad fields.
         """
-        try:
-            flat = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"config.json: not JSON ({error})") from None
-        if not isinstance(flat, dict):
-            raise ConfigError("config.json: must be an object of dotted names")
-        chosen = {k: flat.pop(k) for k in ("env", "method", "preset") if k in flat}
-        return Run(**chosen).replace(flat)
+        flat = read_object(text, "config.json")
+        refuse_missing(BASE, flat)
+        base = Run(**{name: flat[name] for name in BASE})
+        refuse_unknown(flat, base)
+        refuse_missing(base.fields(), flat)
+        return base.replace({name: flat[name] for name in flat if name not in BASE})
 
 
 def base_values(
@@ -309,12 +327,31 @@ def base_values(
     return sections
 
 
-def unknown_field(name: str, run: Run) -> ConfigError:
-    """Return the error for a dotted name that this run does not have."""
-    known = list(run.fields())
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    hint = f"did you mean {near[0]}?" if near else f"fields are {', '.join(known)}"
-    return ConfigError(f"{name}: {run.method} on {run.env} has no such field; {hint}")
+def refuse_unknown(names: Iterable[str], run: Run) -> None:
+    """Refuse dotted names that this run does not have, with the nearest that it has.
+
+    Raises:
+      ConfigError: names the first of them.
+    """
+    known = run.fields()
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(shown_name(name), known, n=1, cutoff=0.7)
+            hint = f"did you mean {near[0]}?" if near else f"fields are {', '.join(known)}"
+            where = f"{shown_name(run.method)} on {shown_name(run.env)}"
+            raise ConfigError(f"{shown_name(name)}: {where} has no such field; {hint}")
+
+
+def refuse_missing(names: Iterable[str], given: dict[str, Any]) -> None:
+    """Refuse a config.json without these fields: what is left out would change with defaults.
+
+    Raises:
+      ConfigError: names the first of them.
+    """
+    missing = [name for name in names if name not in given]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ConfigError(f"{', '.join(missing[:3])}{more}: missing; config.json holds every field")
 
 
 def validate(run: Run) -> None:
@@ -348,5 +385,5 @@ def validate(run: Run) -> None:
         if run.vae.capacity < stored:
             raise ConfigError(
                 f"vae.capacity = {run.vae.capacity}: must be at least the {stored}"
-                " trajectories that one update adds"
+                f" trajectories that one update of {run.workers} workers adds"
             )

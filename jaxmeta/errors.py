@@ -6,4 +6,12 @@ class ConfigError(ValueError):
 
 
 class NonFiniteError(RuntimeError):
-    """Training produced an infinity or a NaN: the message names update, seed and quantity."""
+    """Every seed ran into an infinity or a NaN: the message names updates and quantities."""
+
+
+class CheckpointError(RuntimeError):
+    """No checkpoint could be written, or none that is there can be trusted."""
+
+
+class Preempted(RuntimeError):
+    """A signal stopped training; the same call goes on from there."""

@@ -29,6 +29,7 @@ class EnvSpec(NamedTuple):
       horizon: steps of an episode, so that budgets are checked early; 0: not known here.
       frames: default budget, steps per seed over all workers.
       defaults: dotted fields by method name, or by "*" for every method.
+      version: raised whenever a number that it produces changes.
     """
 
     make: str
@@ -36,6 +37,7 @@ class EnvSpec(NamedTuple):
     horizon: int = 0
     frames: int = 10_000_000
     defaults: Mapping[str, Mapping[str, Any]] = NOTHING
+    version: int = 1
 
 
 class MethodSpec(NamedTuple):

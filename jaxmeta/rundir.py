@@ -4,66 +4,159 @@
 `checkpoints/`. This module imports no jax, so that `--out` is checked at once.
 """
 
+import contextlib
 import csv
-import hashlib
 import json
-import math
 import os
-import platform
-import subprocess
-import sys
+import socket
 import tempfile
-import time
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 
+from jaxmeta import registry
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
+from jaxmeta.manifest import now
+from jaxmeta.settings import read_object, shown, shown_name
 
 CONFIG, TASKS, MANIFEST = "config.json", "tasks.json", "manifest.json"
 METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.csv", "checkpoints"
+NAN_REPORT = "nan_report.json"
+LOCK, HOLDER = ".lock", ".holder"  # which process writes here
+UNKNOWN = "an unknown process, if any (its lock cannot be tried)"
 EVALUATION_FIELDS = (
     "frames", "seed", "policy", "split", "task", "episode", "rollouts", "return", "reached",
 )  # fmt: skip
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "numpy")
 
 Table = dict[str, np.ndarray]  # columns of equal length
 
 
+class Death(NamedTuple):
+    """Where a seed's training stopped being finite."""
+
+    update: int
+    quantity: str
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that a crash or a power cut leaves the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever damaged or hostile content makes a reader raise into one line.
+
+    Raises:
+      ConfigError: names the file.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (
+        ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError,
+        ValueError, csv.Error,
+    ) as error:  # fmt: skip
+        raise ConfigError(f"{path}: cannot be read ({shown(str(error))})") from None
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return a run directory's manifest; {} if it was stopped before it had one.
+
+    Raises:
+      ConfigError: it cannot be read.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        return {}
+    with reading(file):
+        found = read_object(file.read_text(), str(file))
+        for key in ("status", "error"):
+            printable(found.get(key, ""))
+        return {"status": "running"} | found
+
+
 def status(path: Path) -> str | None:
-    """Return "running", "finished", "failed", or None where there is no manifest."""
-    manifest = path / MANIFEST
-    return json.loads(manifest.read_text())["status"] if manifest.is_file() else None
+    """Return "running", "finished", "failed", "preempted"; None where there is no run."""
+    return read_manifest(path).get("status", "running") if (path / CONFIG).is_file() else None
 
 
-def check(run: Run, path: Path) -> bool:
-    """Return whether this very run is finished in `path`; False if it may start there.
+def dead_seeds(path: Path) -> dict[int, Death]:
+    """Return the seeds whose training became non-finite.
+
+    Raises:
+      ConfigError: the manifest cannot be read.
+    """
+    with reading(path / MANIFEST):
+        return {
+            int(seed): Death(int(entry["update"]), printable(entry["quantity"]))
+            for seed, entry in read_manifest(path).get("dead_seeds", {}).items()
+        }
+
+
+def printable(text: str) -> str:
+    """Return a text that cannot steer the terminal.
+
+    Raises:
+      ValueError: it could.
+    """
+    if not text.isprintable():
+        raise ValueError(f"{shown(text)}: not printable")
+    return text
+
+
+def check(run: Run, path: Path) -> str | None:
+    """Return the status of this very run in `path`; None if it may start there.
 
     Raises:
       ConfigError: anything else is there, or the folder cannot be written.
     """
-    config = path / CONFIG
-    if config.is_file():
-        theirs, ours = Run.from_json(config.read_text()).fields(), run.fields()
+    refuse_links(path)
+    found = status(path)
+    if found is not None:
+        theirs, ours = read_run(path).fields(), run.fields()
         differing = sorted(k for k in theirs.keys() | ours.keys() if theirs.get(k) != ours.get(k))
         if differing:
             rows = ", ".join(
-                f"{k} ({theirs.get(k)!r} there, {ours.get(k)!r} here)" for k in differing
+                f"{k} ({shown(theirs.get(k))} there, {shown(ours.get(k))} here)" for k in differing
             )
             raise ConfigError(f"out = {path}: holds another run; differing: {rows}")
-        if status(path) == "finished":
-            return True
-        raise ConfigError(
-            f"out = {path}: holds this run, {status(path)} but not finished; it cannot be resumed"
-            " yet: choose another folder, or move this one away"
-        )
+        if found == "finished":
+            return found
     if path.exists() and not path.is_dir():
         raise ConfigError(f"out = {path}: must be a folder, not a file")
-    if path.is_dir() and any(path.iterdir()):
+    if found is None and path.is_dir() and any(not ours_unfinished(p) for p in path.iterdir()):
         raise ConfigError(f"out = {path}: must be empty, new, or a run's folder; it holds files")
+    require_writable(path)
+    return found
+
+
+def ours_unfinished(path: Path) -> bool:
+    """Whether a file is what a process leaves that died before it wrote config.json."""
+    return path.name in (LOCK, HOLDER, f".{CONFIG}.tmp")
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a folder that cannot be written, or made.
+
+    Raises:
+      ConfigError: says why.
+    """
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     try:
         tempfile.TemporaryFile(dir=existing).close()
@@ -71,126 +164,139 @@ def check(run: Run, path: Path) -> bool:
         raise ConfigError(
             f"out = {path}: must be writable; {existing} is not ({error.strerror})"
         ) from None
-    return False
 
 
-class RunWriter:
-    """Writes one run's directory, opened first and closed last."""
+def refuse_links(path: Path) -> None:
+    """Refuse a run directory with a symbolic link, a pipe or the like, which lead elsewhere.
 
-    def __init__(self, run: Run, path: Path, tasks: list[dict], devices: list[str]):
-        path.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.manifest = manifest(devices)
-        self.metrics_file = (path / METRICS).open("a")
-        self.evaluation_file = (path / EVALUATION).open("a", newline="")
-        self.evaluation_csv = csv.writer(self.evaluation_file)
-        self.evaluation_csv.writerow(EVALUATION_FIELDS)
-        (path / CONFIG).write_text(run.to_json() + "\n")
-        (path / TASKS).write_text(json.dumps(tasks) + "\n")
-        self.close_manifest("running")
-
-    def metrics(self, row: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl; what is not finite becomes null."""
-        self.metrics_file.write(json.dumps(finite(row)) + "\n")
-        self.metrics_file.flush()
-
-    def evaluation(self, rows: list[tuple]) -> None:
-        """Append rows of EVALUATION_FIELDS to evaluation.csv."""
-        self.evaluation_csv.writerows(rows)
-        self.evaluation_file.flush()
-
-    def close_manifest(self, state: str, **extra: Any) -> None:
-        """Write the manifest with a new status."""
-        self.manifest |= {"status": state, **extra}
-        temporary = self.path / (MANIFEST + ".tmp")
-        temporary.write_text(json.dumps(self.manifest, indent=1) + "\n")
-        temporary.replace(self.path / MANIFEST)
-
-    def close(self, state: str, **extra: Any) -> None:
-        """Write the last status and close all files."""
-        self.metrics_file.close()
-        self.evaluation_file.close()
-        self.close_manifest(state, ended=now(), **extra)
+    Raises:
+      ConfigError: names the first.
+    """
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            found = Path(folder) / name
+            if found.is_symlink() or not (found.is_dir() or found.is_file() or not found.exists()):
+                raise ConfigError(
+                    f"{shown_name(str(found))}: must not be a symbolic link, nor anything but a"
+                    " file or a folder, inside a run's folder"
+                )
 
 
-def finite(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row with None for what is not finite, and "finite": false if there was any."""
-    bad = [k for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)]
-    return row | dict.fromkeys(bad) | ({"finite": False} if bad else {})
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a run directory, made if need be, against other processes; death lets go of it.
+
+    Raises:
+      ConfigError: another process holds it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        raise ConfigError(f"out = {path}: in use by {holder(path)}") from None
+    except OSError as error:
+        raise ConfigError(f"out = {path}: cannot be locked ({error})") from None
+    try:
+        write_atomically(
+            path / HOLDER, f"process {os.getpid()} on {socket.gethostname()} since {now()}"
+        )
+        yield
+    finally:
+        (path / HOLDER).unlink(missing_ok=True)
+        lock.release()
 
 
-def now() -> str:
-    """Return the time, UTC, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def require_free(path: Path) -> None:
+    """Refuse a run directory that another process writes to.
+
+    Raises:
+      ConfigError: says which.
+    """
+    if who := holder(path):
+        raise ConfigError(f"out = {path}: in use by {who}")
 
 
-def manifest(devices: list[str]) -> dict[str, Any]:
-    """Return what a reader needs to trust or repeat a run."""
-    root = Path(__file__).parent.parent
-    lock = root / "requirements.lock"
-    return {
-        "status": "running",
-        "started": now(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "commit": git(root, "rev-parse", "HEAD"),
-        "dirty": bool(git(root, "status", "--porcelain", "--untracked-files=no")),
-        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "devices": devices,
-        "cores": os.cpu_count(),
-        "processor": processor(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-    }
-
-
-def git(root: Path, *command: str) -> str | None:
-    """Return a git command's output, or None where there is no checkout."""
-    if not (root / ".git").exists():
+def holder(path: Path) -> str | None:
+    """Return which living process writes to a run directory; None if none does, UNKNOWN if
+    that cannot be tried."""
+    if not (path / LOCK).is_file():
         return None
-    done = subprocess.run(["git", "-C", root, *command], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = path / HOLDER
+        return shown_name(who.read_text()) if who.is_file() else "another process"
+    except OSError:  # not ours to lock
+        return UNKNOWN
+    lock.release()
+    return None
 
 
 def read_run(path: Path) -> Run:
     """Return a directory's Run.
 
     Raises:
-      ConfigError: it holds no run.
+      ConfigError: it holds no run, a bad one, or symbolic links.
     """
+    refuse_links(path)
     if not (path / CONFIG).is_file():
         raise ConfigError(f"{path}: holds no run (no {CONFIG})")
-    return Run.from_json((path / CONFIG).read_text())
+    with reading(path / CONFIG):
+        return Run.from_json((path / CONFIG).read_text())
+
+
+def refuse_named_code(run: Run, env: Any = None, method: Any = None) -> None:
+    """Refuse to execute files because a run's folder names them.
+
+    Raises:
+      ConfigError: the environment or the method is from a file, and was not handed over.
+    """
+    for field, name, given in (("env", run.env, env), ("method", run.method, method)):
+        if registry.is_file(name) and given is None:
+            raise ConfigError(
+                f"{field} = {name!r}: a run's folder names no code to execute; pass {field}=..."
+                " in Python, or name the file in `jaxmeta train`"
+            )
 
 
 def read_tasks(path: Path) -> list[dict]:
-    """Return the evaluation tasks: {"split", "task", "best_return"} in the tables' order."""
-    return json.loads((path / TASKS).read_text())
+    """Return the evaluation tasks: {"split", "task", "best_return"} in the tables' order.
+
+    Raises:
+      ConfigError: they cannot be read.
+    """
+    with reading(path / TASKS):
+        tasks = json.loads((path / TASKS).read_text())
+        return [task | {"split": printable(task["split"])} for task in tasks]
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """Return the lines of metrics.jsonl; a line cut short by a crash is left out."""
-    lines = (path / METRICS).read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    """Return the lines of metrics.jsonl; a line cut short by a crash is left out.
+
+    Raises:
+      ConfigError: they cannot be read.
+    """
+    with reading(path / METRICS):
+        lines = (path / METRICS).read_text().split("\n")
+        found = [read_object(line, METRICS) for line in lines[:-1]]
+        return [row | {k: int(row[k]) for k in ("seed", "frames")} for row in found]
 
 
 def read_evaluation(path: Path) -> Table:
     """Return evaluation.csv as columns; `reached` is nan where success is undefined.
 
     A line cut short by a crash is left out.
+
+    Raises:
+      ConfigError: it cannot be read.
     """
-    whole = (path / EVALUATION).read_text().rpartition("\n")[0]
-    rows = list(csv.DictReader(whole.splitlines()))
     kinds: dict[str, Any] = {"policy": str, "split": str, "return": float, "reached": float}
-    return {
-        name: np.array([kinds.get(name, int)(row[name] or "nan") for row in rows])
-        for name in EVALUATION_FIELDS
-    }
+    with reading(path / EVALUATION):
+        whole = (path / EVALUATION).read_text().rpartition("\n")[0]
+        rows = list(csv.DictReader(whole.splitlines()))
+        return {
+            name: np.array([kinds.get(name, int)(row[name] or "nan") for row in rows])
+            for name in EVALUATION_FIELDS
+        }

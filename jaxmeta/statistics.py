@@ -3,6 +3,7 @@
 Values are [S, E]: seeds, then evaluations in the order of their frames. NumPy only.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,10 +30,16 @@ def rows(table: Table, **equal: Any) -> Table:
     return {name: column[keep] for name, column in table.items()}
 
 
-def whole_evaluations(table: Table) -> Table:
-    """Return the table without evaluations that a crash cut short."""
+def of_seeds(table: Table, seeds: Iterable[int]) -> Table:
+    """Return the rows of some seeds."""
+    keep = np.isin(table["seed"], list(seeds))
+    return {name: column[keep] for name, column in table.items()}
+
+
+def whole_evaluations(table: Table, size: int) -> Table:
+    """Return the table without evaluations that were cut short: all have `size` rows."""
     _, which, counts = np.unique(table["frames"], return_inverse=True, return_counts=True)
-    keep = counts[which] == counts.max(initial=0)
+    keep = counts[which] == size
     return {name: column[keep] for name, column in table.items()}
 
 

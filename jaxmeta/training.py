@@ -1,80 +1,37 @@
-"""The host loop: jitted chunks of updates; logs and evaluations in between."""
+"""Training a run in its directory: begin it, or go on with it."""
 
 import contextlib
+import logging
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
-from jaxmeta import checkpoint, registry, rundir
-from jaxmeta.agent import Agent, Params
-from jaxmeta.algorithm import Algorithm, Metrics, State, hyper
+from jaxmeta import checkpoint, manifest, registry, rundir
 from jaxmeta.config import Run
-from jaxmeta.env import Array, Env
-from jaxmeta.errors import ConfigError, NonFiniteError
-from jaxmeta.evaluation import evaluate, evaluation_rows, evaluation_tasks
-from jaxmeta.trial import Trial, trial
+from jaxmeta.env import Env
+from jaxmeta.errors import CheckpointError, ConfigError, Preempted
+from jaxmeta.evaluation import evaluation_tasks
+from jaxmeta.loading import (
+    AGENT,
+    Best,
+    Method,
+    Result,
+    build,
+    read_result,
+    trained_like,
+)
+from jaxmeta.periods import period
+from jaxmeta.programs import Course, Programs, compile_programs, initial
+from jaxmeta.runwriter import RunWriter
+from jaxmeta.seeds import device_names, seed_mesh
+from jaxmeta.session import CHUNK_S, COURSE, Journey, Session, Status
+from jaxmeta.signals import stop_requests
 
-SEEDS = "seeds"  # the mesh axis over which seeds are spread
-
-
-class Status(NamedTuple):
-    """What a progress display is told after every chunk."""
-
-    frames: int
-    total: int
-    frames_per_s: float  # over all seeds; 0 before the first chunk
-    metrics: dict[str, float]  # mean over seeds
-
-
-class Result(NamedTuple):
-    """A finished run, in memory."""
-
-    metrics: list[dict[str, Any]]  # the lines of metrics.jsonl
-    evaluation: rundir.Table  # the columns of evaluation.csv
-    params: Params  # leading axis: seeds
-    agent: Agent
-
-
-def make_env(run: Run, env: Env | None = None) -> Trial:
-    """Return the run's environment as trials; `env` replaces the one that its name finds.
-
-    Raises:
-      ConfigError: the environment cannot serve this run.
-    """
-    if env is None:
-        registry.require_file("env", run.env)
-    base = env if env is not None else registry.load(registry.env_spec(run.env).make)()
-    if not isinstance(base, Env):
-        raise ConfigError(f"env = {run.env!r}: must make a jaxmeta.Env, not {type(base).__name__}")
-    if run.vae and run.vae.decoder == "multi" and base.cells is None:
-        raise ConfigError(
-            f"vae.decoder = 'multi': must be 'single'; {run.env} has no finite set of cells"
-        )
-    run.updates(base.horizon)
-    return trial(base, run.trial.episodes, run.trial.boundary)
-
-
-Method = Callable[[Trial, Run], Algorithm]
-
-
-def build(
-    run: Run, env: Env | None = None, method: Method | None = None
-) -> tuple[Trial, Algorithm]:
-    """Return the run's environment and its method; what is given replaces what names find."""
-    world = make_env(run, env)
-    if method is None:
-        registry.require_file("method", run.method)
-        method = registry.load(registry.method_spec(run.method).make)
-    return world, method(world, run)
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -84,249 +41,146 @@ def train(
     env: Env | None = None,
     method: Method | None = None,
     watch: Callable[[Status], None] = lambda status: None,
+    checkpoint_every: str = "120s",
+    debug_nans: bool = False,
 ) -> Result:
     """Train all seeds of a run together and write its directory.
 
-    A finished run of the same configuration is read back instead.
+    A finished run of the same configuration is read back instead; an unfinished one goes on
+    from its newest checkpoint, to the same bits as if it had never stopped.
+
+    Args:
+      run: what to train.
+      out: the run's directory.
+      env: replaces the environment that the run names.
+      method: replaces the method that the run names.
+      watch: is told how it goes, after every chunk.
+      checkpoint_every: "120s" or "50u" (updates); decides when, never what the bits are.
+      debug_nans: name the primitive that makes a NaN; slower, update by update.
 
     Raises:
       ConfigError: bad input; nothing was written.
-      NonFiniteError: a loss became infinite or NaN; the directory's status is "failed".
+      NonFiniteError: all seeds became infinite or NaN. One that does so alone is left
+        behind: see `Result.dead`, the warning, and nan_report.json.
+      Preempted: SIGINT or SIGTERM came; the same call goes on.
+      CheckpointError: a checkpoint could not be written, or all that are there are damaged.
     """
-    path = Path(out)
-    if rundir.check(run, path):
+    path, every = Path(out), period(checkpoint_every)
+    if rundir.check(run, path) == "finished":
         return read_result(path, env, method)
+    rundir.require_free(path)
     mesh = seed_mesh(run.seeds)
     world, algorithm = build(run, env, method)
     tasks, described = evaluation_tasks(world)
-    writer = rundir.RunWriter(run, path, described, device_names(mesh))
-    try:
-        programs = compile_programs(run, world, algorithm, mesh, tasks)
-        states = _loop(run, world, algorithm, programs, described, writer, watch)
-    except BaseException as error:
-        writer.close("failed", error=f"{type(error).__name__}: {error}")
-        raise
-    params = jax.device_get(algorithm.params(states))
-    return Result(rundir.read_metrics(path), rundir.read_evaluation(path), params, algorithm.agent)
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    facts = manifest.describe(device_names(mesh), precision)
+    version = None if registry.is_file(run.env) else registry.env_spec(run.env).version
+    facts |= {"env_version": version, "debug_nans": debug_nans}
+    like = {
+        COURSE: jax.eval_shape(lambda: initial(run, algorithm)),
+        AGENT: trained_like(run, algorithm),
+    }
+    with rundir.locked(path), stop_requests() as stop_asked:
+        if rundir.check(run, path) == "finished":  # by the time that the lock was ours
+            return read_result(path, env, method)
+        restored = restore(path, like, facts)
+        writer = open_writer(run, path, described, facts, restored)
+        with closing(writer):
+            programs = compile_programs(run, world, algorithm, mesh, tasks, debug_nans)
+            journey = depart(programs, like[AGENT].best, restored)
+            with checkpoint.Writer(path / rundir.CHECKPOINTS, journey.pinned) as checkpoints:
+                Session(
+                    run, world, algorithm, programs, described, journey, writer, checkpoints,
+                    every, watch, 0.0 if debug_nans else CHUNK_S,
+                ).go(stop_asked)  # fmt: skip
+    return read_result(path, env, method)
 
 
-def read_result(path: Path, env: Env | None = None, method: Method | None = None) -> Result:
-    """Return a finished run from its directory."""
-    run = rundir.read_run(path)
-    _, algorithm = build(run, env, method)
-    like = jax.eval_shape(lambda: algorithm.params(initial_states(run, algorithm)))
-    params = checkpoint.load_params(path / rundir.CHECKPOINTS, like)
-    return Result(rundir.read_metrics(path), rundir.read_evaluation(path), params, algorithm.agent)
-
-
-def load(
-    path: str | os.PathLike,
-    *,
-    seed: int = 0,
-    env: Env | None = None,
-    method: Method | None = None,
-) -> tuple[Agent, Params]:
-    """Return a trained agent and one seed's parameters, to act in a loop of one's own.
-
-    A run with an environment or a method from a file needs them in `env` and `method`: a
-    directory never names code to execute.
+def resume(
+    path: str | os.PathLike, *, env: Env | None = None, method: Method | None = None, **how: Any
+) -> Result:
+    """Go on with the run in a directory, as `train` does; `how` is as there.
 
     Raises:
-      ConfigError: no run, no checkpoint, no such seed, or a missing `env` or `method`.
+      ConfigError: no run there, or one with code from a file that was not handed over.
+      Exception: what `train` raises.
     """
     run = rundir.read_run(Path(path))
-    refuse_named_code(run, env, method)
-    if not 0 <= seed < run.seeds:
-        raise ConfigError(f"seed = {seed}: must be 0 to {run.seeds - 1}")
-    result = read_result(Path(path), env, method)
-    return result.agent, jax.tree.map(lambda x: x[seed], result.params)
+    rundir.refuse_named_code(run, env, method)
+    return train(run, path, env=env, method=method, **how)
 
 
-def refuse_named_code(run: Run, env: Env | None = None, method: Method | None = None) -> None:
-    """Refuse to execute files because a run's folder names them.
+def restore(path: Path, like: dict[str, Any], facts: dict[str, Any]) -> checkpoint.Restored | None:
+    """Return what a run goes on from; None if it has to begin, which is said aloud.
 
     Raises:
-      ConfigError: the environment or the method is from a file, and was not handed over.
+      ConfigError: the environment is another version now.
+      CheckpointError: there were checkpoints, but none can be used.
     """
-    for field, name, given in (("env", run.env, env), ("method", run.method, method)):
-        if registry.is_file(name) and given is None:
-            raise ConfigError(
-                f"{field} = {name!r}: a run's folder names no code to execute; pass {field}=..."
-                " to jaxmeta.load"
-            )
-
-
-def initial_states(run: Run, algorithm: Algorithm) -> State:
-    """Return all seeds' states, [seeds, ...]; seed s starts from `jax.random.key(s)`."""
-    hp = hyper(run)
-    return jax.vmap(lambda seed: algorithm.init(jax.random.key(seed), hp))(jnp.arange(run.seeds))
-
-
-def seed_mesh(seeds: int) -> jax.sharding.Mesh:
-    """Return the devices that share the seeds: the most that divide them evenly.
-
-    On CPU, JAX is asked for one device per core, which must happen before its first use.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with contextlib.suppress(RuntimeError):  # JAX is in use already, with what it has
-        jax.config.update("jax_num_cpu_devices", divisor(seeds, cores or 1))
-    count = divisor(seeds, len(jax.devices()))
-    return jax.make_mesh((count,), (SEEDS,), (AxisType.Auto,), devices=jax.devices()[:count])
-
-
-def divisor(n: int, most: int) -> int:
-    """Return n's largest divisor up to `most`."""
-    return max(d for d in range(1, min(n, most) + 1) if n % d == 0)
-
-
-def device_names(mesh: jax.sharding.Mesh) -> list[str]:
-    """Return the kind of each device in use."""
-    return [f"{d.platform} {d.device_kind}" for d in mesh.devices.flat]
-
-
-def over_seeds(mesh: jax.sharding.Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function` (first argument per seed, others shared) for [seeds, ...].
-
-    Each device takes its share of the seeds: at once on an accelerator, one after the
-    other on a CPU core, whose caches hold one seed's work but not several.
-    """
-
-    def share(first: Any, *others: Any) -> Any:
-        one = lambda x: function(x, *others)
-        if jax.tree.leaves(first)[0].shape[0] == 1:
-            alone = one(jax.tree.map(lambda x: x[0], first))
-            return jax.tree.map(lambda x: x[None], alone)
-        if mesh.devices.flat[0].platform == "cpu":
-            return lax.map(one, first)
-        return jax.vmap(one)(first)
-
-    def mapped(first: Any, *others: Any) -> Any:
-        specs = (P(SEEDS), *(P() for _ in others))
-        return jax.shard_map(share, mesh=mesh, in_specs=specs, out_specs=P(SEEDS), check_vma=False)(
-            first, *others
+    before = rundir.read_manifest(path)
+    if before and before.get("env_version") != facts["env_version"]:
+        raise ConfigError(
+            f"{path}: began with version {before.get('env_version')} of its environment, which is"
+            f" version {facts['env_version']} now: its numbers would not fit together"
         )
-
-    return mapped
-
-
-class Progress(NamedTuple):
-    """Metrics of a chunk, for one seed."""
-
-    total: Metrics  # sums over updates
-    first_bad: dict[str, Array]  # the first update whose metric is not finite, or -1
-
-
-def run_updates(step: Callable[[State], tuple[State, Metrics]]) -> Callable[..., Any]:
-    """Return (state, first, count) -> (state, Progress): `count` updates as one program.
-
-    The count is traced: one compilation serves every length.
-    """
-
-    def updates(state: State, first: Array, count: Array) -> tuple[State, Progress]:
-        shapes = jax.eval_shape(step, state)[1]
-        total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        bad = jax.tree.map(lambda x: jnp.full((), -1, jnp.int32), shapes)
-
-        def body(i: Array, carry: tuple[State, Progress]) -> tuple[State, Progress]:
-            state, progress = carry
-            state, metrics = step(state)
-            note = lambda at, x: jnp.where((at < 0) & ~jnp.isfinite(x), first + i, at)
-            return state, Progress(
-                jax.tree.map(jnp.add, progress.total, metrics),
-                jax.tree.map(note, progress.first_bad, metrics),
-            )
-
-        return lax.fori_loop(0, count, body, (state, Progress(total, bad)))
-
-    return updates
+    found = checkpoint.restore(path / rundir.CHECKPOINTS, like)
+    saved = before.get("saved")
+    if found is None and saved is not None:
+        raise CheckpointError(
+            f"{path / rundir.CHECKPOINTS}: holds no checkpoint, but one of update {saved} was"
+            " written; nothing was changed"
+        )
+    if found is None and before:
+        log.warning("%s: stopped before its first checkpoint; it starts from the beginning", path)
+    if found is not None:
+        log.info("%s: resumes after update %d", path, found.update)
+        if saved is not None and found.update < saved:
+            log.warning("%s: the checkpoint of update %d cannot be used", path, saved)
+        for name, (then, now) in manifest.differing(before, facts).items():
+            log.warning("%s: %s was %s and is %s: bits may differ", path, name, then, now)
+    return found
 
 
-class Programs(NamedTuple):
-    """What runs on the devices, for all seeds at once."""
-
-    states: State  # [seeds, ...] before the first update
-    chunk: Callable[..., tuple[State, Progress]]  # (states, first, count), compiled
-    test: Callable[[Params], Any]  # params [seeds, ...] -> `evaluate`'s result, [seeds, ...]
-
-
-def compile_programs(
-    run: Run, env: Trial, algorithm: Algorithm, mesh: jax.sharding.Mesh, tasks: Any
-) -> Programs:
-    """Return the initial states and the compiled programs."""
-    spread = NamedSharding(mesh, P(SEEDS))
-    states = jax.jit(lambda: initial_states(run, algorithm), out_shardings=spread)()
-    chunk = jax.jit(over_seeds(mesh, run_updates(algorithm.step)), donate_argnums=0)
-
-    def test(params: Params) -> Any:
-        return evaluate(algorithm.agent, env, params, tasks, run.evaluation.rollouts)
-
-    compiled = chunk.lower(states, jnp.int32(0), jnp.int32(1)).compile()
-    return Programs(states, compiled, jax.jit(over_seeds(mesh, test)))
-
-
-def _loop(
+def open_writer(
     run: Run,
-    env: Trial,
-    algorithm: Algorithm,
-    programs: Programs,
+    path: Path,
     described: list[dict[str, Any]],
-    writer: rundir.RunWriter,
-    watch: Callable[[Status], None],
-) -> State:
-    """Train to the end, logging and evaluating between chunks; return the final states."""
-    per_update = run.frames_per_update(env.env.horizon)
-    updates = run.updates(env.env.horizon)
-    log_every, eval_every = (-(-n // per_update) for n in (run.log_every, run.evaluation.every))
-    states, done, training_s = programs.states, 0, 0.0
-
-    def write_evaluation() -> None:
-        result = jax.device_get(programs.test(algorithm.params(states)))
-        rollouts = run.evaluation.rollouts
-        writer.evaluation(evaluation_rows(result, done * per_update, described, rollouts, env))
-
-    watch(Status(0, updates * per_update, 0.0, {}))
-    write_evaluation()
-    start = time.time()
-    while done < updates:
-        stop = min(updates, *(done - done % every + every for every in (log_every, eval_every)))
-        count, began = stop - done, time.time()
-        states, progress = programs.chunk(states, jnp.int32(done), jnp.int32(count))
-        progress = jax.device_get(progress)
-        seconds = time.time() - began
-        done, training_s = stop, training_s + seconds
-
-        means = jax.tree.map(lambda x, n=count: x / n, progress.total)
-        rate = run.seeds * count * per_update / seconds
-        clock = {"wall_s": round(time.time() - start, 3), "frames_per_s": round(rate, 1)}
-        for seed in range(run.seeds):
-            row = {"seed": seed, "frames": done * per_update, "update": done} | clock
-            writer.metrics(row | {k: float(v[seed]) for k, v in means.items()})
-        refuse_non_finite(progress.first_bad)
-        if done % eval_every == 0 or done == updates:
-            write_evaluation()
-        mean = {k: float(v.mean()) for k, v in means.items()}
-        watch(Status(done * per_update, updates * per_update, rate, mean))
-
-    params = jax.device_get(algorithm.params(states))
-    checkpoint.save_params(writer.path / rundir.CHECKPOINTS, done, params)
-    frames = updates * per_update
-    speed = round(run.seeds * frames / training_s, 1)
-    writer.close("finished", frames_per_seed=frames, frames_per_s=speed)
-    return states
+    facts: dict[str, Any],
+    restored: checkpoint.Restored | None,
+) -> RunWriter:
+    """Return the writer of a new run, or of one that goes on."""
+    before = rundir.read_manifest(path)
+    if not before:
+        return RunWriter(run, path, described, facts)
+    if restored is None:
+        return RunWriter(run, path, described, facts, {"update": 0, "at": manifest.now()})
+    resumed = {
+        "update": restored.update,
+        "at": manifest.now(),
+        "changed": manifest.differing(before, facts),
+        "damaged": {str(update): reason for update, reason in restored.damaged.items()},
+    }
+    return RunWriter(run, path, described, facts, resumed, restored.notes["sizes"])
 
 
-def refuse_non_finite(first_bad: dict[str, np.ndarray]) -> None:
-    """Stop at the first quantity that is not finite.
+def depart(programs: Programs, best: Best, restored: checkpoint.Restored | None) -> Journey:
+    """Return where training starts: at the beginning, or where it was; `best` is shapes."""
+    if restored is None:
+        nothing = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), best)
+        return Journey(programs.start(), nothing._replace(score=nothing.score - np.inf))
+    course: Course = programs.place(restored.items[COURSE])
+    best = restored.items[AGENT].best
+    return Journey.going_on(course, best, restored.update, restored.notes["journey"])
 
-    Raises:
-      NonFiniteError: names the update, the seed and the quantity.
-    """
-    found = [
-        (int(update), seed, name)
-        for name, by_seed in first_bad.items()
-        for seed, update in enumerate(by_seed)
-        if update >= 0
-    ]
-    if found:
-        update, seed, name = min(found)
-        raise NonFiniteError(f"update {update}, seed {seed}: {name} is not finite")
+
+@contextlib.contextmanager
+def closing(writer: RunWriter) -> Iterator[None]:
+    """Give the run its last status, whatever happens."""
+    try:
+        yield
+    except BaseException as error:
+        state = "preempted" if isinstance(error, Preempted) else "failed"
+        with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
+            writer.close(state, error=f"{type(error).__name__}: {error}")
+        raise
+    writer.close("finished")

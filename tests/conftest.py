@@ -1,5 +1,6 @@
 """Strict settings for every test, made before JAX is first used; plain NumPy networks."""
 
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,11 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+import jaxmeta
+from tests.tiny import tiny_run
+
 REPO = Path(__file__).resolve().parents[1]
+OUTCOMES = {"passed": "survived", "failed": "lost", "error": "lost", "skipped": "not tried"}
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -18,6 +23,31 @@ jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_compilation_cache_dir", str(REPO / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if mark := item.get_closest_marker("fault"):
+            item.user_properties.append(("fault", mark.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what was done to runs, and what became of them."""
+    rows = defaultdict(Counter)
+    for outcome, verdict in OUTCOMES.items():
+        for report in terminalreporter.stats.get(outcome, []):
+            known = dict(report.user_properties)
+            if "fault" in known:
+                rows[known["fault"]][verdict] += known.get("tried", 1)
+    if rows:
+        verdicts = ("tried", "survived", "lost", "not tried")
+        terminalreporter.write_line("| fault | " + " | ".join(verdicts) + " |")
+        terminalreporter.write_line("|---" * (1 + len(verdicts)) + "|")
+        for counts in rows.values():
+            counts["tried"] = counts["survived"] + counts["lost"]
+        for name, counts in [*sorted(rows.items()), ("**all**", sum(rows.values(), Counter()))]:
+            numbers = " | ".join(str(counts[v]) for v in verdicts)
+            terminalreporter.write_line(f"| {name} | {numbers} |")
 
 
 def relu(x):
@@ -66,6 +96,16 @@ def embed(p, inputs, obs, action, next_obs):
 def float64(params):
     """Return one network's parameters for the functions above."""
     return jax.tree.map(lambda a: np.asarray(a, np.float64), params["params"])
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Return a short LDM run, trained from Python."""
+    out = tmp_path_factory.mktemp("runs") / "a"
+    run = tiny_run("ldm").replace({"frames": 2000, "log_every": 480, "evaluation.every": 960})
+    seen = []
+    result = jaxmeta.train(run, out, watch=seen.append, checkpoint_every="4u")
+    return SimpleNamespace(run=run, out=out, seen=seen, result=result)
 
 
 @pytest.fixture(scope="session")

@@ -98,7 +98,7 @@ MUTANTS = (
         "jaxmeta/algorithms/ldm.py",
         "order = jnp.argsort(imagined.reshape(-1), stable=True)",
         "order = jnp.argsort(~imagined.reshape(-1), stable=True)",
-        "tests/jaxmeta/test_training.py::test_mixture_trajectories_never_reach_the_replay",
+        "tests/jaxmeta/test_algorithms.py::test_mixture_trajectories_never_reach_the_replay",
     ),
     Mutant(
         "the decoder's dropout is off",
@@ -149,7 +149,7 @@ MUTANTS = (
         "jaxmeta/agent.py",
         "return agent._replace(draw=lambda key: jax.tree.map(jnp.zeros_like, agent.draw(key)))",
         "return agent",
-        "tests/jaxmeta/test_training.py::test_a_loaded_agent_acts_as_it_was_evaluated",
+        "tests/jaxmeta/test_loading.py::test_a_loaded_agent_acts_as_it_was_evaluated",
     ),
     Mutant(
         "variBAD's encoder is cut off from the RL loss",
@@ -157,7 +157,7 @@ MUTANTS = (
         "net.evaluate(params, rollout), rollout.transitions, state.hp.a2c",
         "net.evaluate(params | {'encoder': jax.lax.stop_gradient(params['encoder'])}, rollout), "
         "rollout.transitions, state.hp.a2c",
-        "tests/jaxmeta/test_training.py::test_varibads_encoder_receives_the_rl_gradient",
+        "tests/jaxmeta/test_algorithms.py::test_varibads_encoder_receives_the_rl_gradient",
     ),
     Mutant(
         "the gradient of the GRU forgets a trial's end",
@@ -172,6 +172,91 @@ MUTANTS = (
         'if mode == "ring":\n        slot',
         'if mode != "":\n        slot',
         "tests/jaxmeta/test_buffers.py",
+    ),
+    Mutant(
+        "a run starts over instead of going on from its checkpoint",
+        "jaxmeta/training.py",
+        "restored = restore(path, like, facts)",
+        "restored = None",
+        "tests/test_faults.py::test_a_killed_run_goes_on_to_the_same_bits",
+    ),
+    Mutant(
+        "sums since the last log line are lost on resuming",
+        "jaxmeta/training.py",
+        "course: Course = programs.place(restored.items[COURSE])",
+        "course = programs.place(restored.items[COURSE])\n"
+        "    course = course._replace(progress=programs.no_progress())",
+        "tests/jaxmeta/test_training.py::test_a_crashed_run_goes_on_to_the_same_bits",
+    ),
+    Mutant(
+        "rows behind the checkpoint are kept on resuming",
+        "jaxmeta/runwriter.py",
+        "file.truncate(size)",
+        "file.truncate()",
+        "tests/jaxmeta/test_training.py::test_a_crashed_run_goes_on_to_the_same_bits",
+    ),
+    Mutant(
+        "a checkpoint's content is not compared with its hashes",
+        "jaxmeta/checkpoint.py",
+        'if described(x, data)["sha256"] != leaves[name]["sha256"]:',
+        "if False:",
+        "tests/jaxmeta/test_checkpoint.py",
+    ),
+    Mutant(
+        "a checkpoint shares its memory with the next chunk",
+        "jaxmeta/checkpoint.py",
+        "return np.array(jax.device_get(",
+        "return np.asarray(jax.device_get(",
+        "tests/jaxmeta/test_checkpoint.py",
+    ),
+    Mutant(
+        "older checkpoints are deleted although they are pinned",
+        "jaxmeta/checkpoint.py",
+        "if old not in self.pinned:",
+        "if old >= 0:",
+        "tests/jaxmeta/test_checkpoint.py",
+    ),
+    Mutant(
+        "a dead seed goes on being evaluated",
+        "jaxmeta/session.py",
+        "[row for row in rows if row[1] not in journey.dead]",
+        "rows",
+        "tests/jaxmeta/test_training.py::test_a_seed_dies_alone",
+    ),
+    Mutant(
+        "parameters that are not finite go unnoticed",
+        "jaxmeta/programs.py",
+        "params = all_finite(algorithm.params(state))",
+        "params = jnp.array(True)",
+        "tests/jaxmeta/test_programs.py",
+    ),
+    Mutant(
+        "the best parameters are the last ones",
+        "jaxmeta/session.py",
+        "chosen = (score > best.score)",
+        "chosen = (score > -1e9)",
+        "tests/jaxmeta/test_training.py",
+    ),
+    Mutant(
+        "two processes may write to one directory",
+        "jaxmeta/rundir.py",
+        "        lock.acquire(timeout=1)\n",
+        "        pass\n",
+        "tests/jaxmeta/test_rundir.py",
+    ),
+    Mutant(
+        "a run's directory names code to execute",
+        "jaxmeta/rundir.py",
+        "if registry.is_file(name) and given is None:",
+        "if False:",
+        "tests/jaxmeta/test_security.py",
+    ),
+    Mutant(
+        "an evaluation cut short counts as whole",
+        "jaxmeta/statistics.py",
+        "== size",
+        "== counts.max(initial=0)",
+        "tests/jaxmeta/test_statistics.py",
     ),
 )
 

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxmeta.algorithm import Algorithm, State
+from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import Run
-from jaxmeta.training import build, initial_states, over_seeds, run_updates, seed_mesh
+from jaxmeta.loading import build
+from jaxmeta.programs import Course, initial, run_updates
+from jaxmeta.seeds import over_seeds, seed_mesh
 from jaxmeta.trial import Trial
 
 METHODS = ("rl2", "varibad", "ldm")
@@ -39,8 +41,8 @@ class Program(NamedTuple):
 
     env: Trial
     algorithm: Algorithm
-    start: State  # [2, ...]
-    updates: Any  # (states, first, count) -> (states, Progress); traced at most once
+    start: Course  # [2, ...]
+    updates: Any  # (course, first, count) -> course; traced at most once
 
 
 @functools.cache
@@ -50,13 +52,14 @@ def program(method: str) -> Program:
     env, algorithm = build(run)
     chex.clear_trace_counter()
     step = chex.assert_max_traces(algorithm.step, n=2)  # once for shapes, once for the program
+    counted = algorithm._replace(step=step)
     mesh = seed_mesh(2)
     spread = NamedSharding(mesh, PartitionSpec("seeds"))
-    start = jax.jit(lambda: initial_states(run, algorithm), out_shardings=spread)()
-    updates = jax.jit(over_seeds(mesh, run_updates(step)))
+    start = jax.jit(lambda: initial(run, counted), out_shardings=spread)()
+    updates = jax.jit(over_seeds(mesh, run_updates(counted)))
     return Program(env, algorithm, start, updates)
 
 
-def advance(made: Program, states: State, first: int, count: int) -> State:
-    """Return the states after `count` updates."""
-    return made.updates(states, jnp.int32(first), jnp.int32(count))[0]
+def advance(made: Program, course: Course, first: int, count: int) -> Course:
+    """Return the course after `count` updates."""
+    return made.updates(course, jnp.int32(first), jnp.int32(count))

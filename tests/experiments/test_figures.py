@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from experiments import figures, maps
+from experiments.record import Death
 from jaxmeta import rundir
 from jaxmeta.algorithm import hyper
 from jaxmeta.belief import Belief
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.training import build
+from jaxmeta.loading import build
 
 TASKS = [
     {"split": "train", "task": [0, 2], "best_return": 28.9},
@@ -71,6 +72,28 @@ def test_a_figure_is_two_files(ldm, tmp_path):
     files = figures.save(figures.learning_curves([ldm]), tmp_path / "figures", "curves")
     assert [f.name for f in files] == ["curves.png", "curves.svg"]
     assert all(f.stat().st_size > 1000 for f in files)
+
+
+def test_dead_seeds_are_in_no_curve(tmp_path):
+    path = write_run(tmp_path / "a", Run(method="rl2", seeds=3), [[1, 90, 5], [3, 90, 7]])
+    text = (path / rundir.EVALUATION).read_text().splitlines(keepends=True)
+    lived = [line for line in text if not line.startswith("1000000,1,")]  # one evaluation only
+    (path / rundir.EVALUATION).write_text("".join(lived))
+    dead = {"1": {"update": 37, "quantity": "kl"}}
+    (path / rundir.MANIFEST).write_text(json.dumps({"status": "finished", "dead_seeds": dead}))
+    drawn = figures.learning_curves(figures.read([path]))
+    assert list(drawn.axes[1].lines[0].get_ydata()) == [5, 7]  # the test task has index 2
+    assert "RL²: 2)" in drawn.get_supxlabel()
+
+
+def test_mixed_runs_are_said_to_be_mixed(tmp_path):
+    for name, version in {"a": 1, "b": 2}.items():
+        path = write_run(tmp_path / name, Run(method="rl2"), [[1]])
+        manifest = {"status": "finished", "env_version": version}
+        (path / rundir.MANIFEST).write_text(json.dumps(manifest))
+    a, b = figures.read([tmp_path])
+    assert "Mixed" in figures.learning_curves([a, b]).get_supxlabel()
+    assert "Mixed" not in figures.learning_curves([a]).get_supxlabel()
 
 
 def test_every_test_split_has_its_panels(tmp_path):
@@ -215,6 +238,16 @@ def test_a_played_trial_moves_one_cell_at_a_time(untrained):
         moves = np.abs(np.diff(episode, axis=0, prepend=[[0, 0]])).sum(1)
         assert moves.max() <= 1
     assert played.reached == (played.path[90:] == played.goal).all(1).any()
+
+
+def test_the_first_living_seeds_agent_is_shown(ldm, untrained, monkeypatch):
+    (ldm.path / rundir.CHECKPOINTS / "1").mkdir(parents=True)
+    monkeypatch.setattr(maps, "load", lambda path, seed: (None, f"parameters of seed {seed}"))
+    assert maps.load_final(ldm).params == "parameters of seed 0"
+    dead = ldm._replace(dead={0: Death(37, "kl")}, label="dead")
+    assert maps.load_final(dead).params == "parameters of seed 1"
+    assert maps.whose([dead, dead]) == "Seed 1"
+    assert maps.whose([ldm, dead]) == "LDM: seed 0, dead: seed 1"
 
 
 def test_without_a_checkpoint_there_is_no_agent(ldm):

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from experiments.progress import bar, bar_watch, line_watch
-from jaxmeta.training import Status
+from jaxmeta.session import Status
 
 STATUSES = (
     Status(0, 400, 0.0, {}),

@@ -1,53 +1,19 @@
 """The report's table against a run directory with known answers."""
 
 import csv
-import json
 import math
 import subprocess
 import sys
 
 import pytest
 
+from experiments.__main__ import main
 from experiments.report import report
 from jaxmeta import rundir
-from jaxmeta.config import Run
-from jaxmeta.errors import ConfigError
+from jaxmeta.errors import CheckpointError, ConfigError
+from tests.written import cut_short, two_episodes, write_run
 
-TRAIN, TEST = [[0, 2], [6, 6]], [[3, 0], [3, 1], [3, 2]]
-
-
-def write_run(path, run, train, test, *, tests=("test",), reached="1.0", best=25.0):
-    """Write an unfinished run: train[s][e] and test[s][e] are the last episode's returns.
-
-    First episodes return 1 less. The last test task of every split is never reached.
-    """
-    path.mkdir(parents=True)
-    tasks = [("train", task) for task in TRAIN] + [(s, task) for s in tests for task in TEST]
-    described = [{"split": s, "task": task, "best_return": best} for s, task in tasks]
-    (path / rundir.CONFIG).write_text(run.to_json())
-    (path / rundir.TASKS).write_text(json.dumps(described))
-    (path / rundir.MANIFEST).write_text('{"status": "running"}')
-    # 1,000 frames at 100 frames/s, then 3,000 at 50: 4,000 frames in 70 s.
-    lines = [{"seed": 0, "frames": 1000, "frames_per_s": 100.0}]
-    lines += [{"seed": 0, "frames": 4000, "frames_per_s": 50.0}]
-    (path / rundir.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with (path / rundir.EVALUATION).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(rundir.EVALUATION_FIELDS)
-        for seed, values in enumerate(zip(train, test, strict=True)):
-            for e, (train_return, test_return) in enumerate(zip(*values, strict=True)):
-                for policy, bonus in (("greedy", 0.0), ("sampled", 0.25)):
-                    for i, (split, task) in enumerate(tasks):
-                        value = (train_return if split == "train" else test_return) + bonus
-                        hit = reached if task != TEST[-1] or not reached else "0.0"
-                        for episode, less in ((1, 1), (2, 0)):
-                            row = (1000 * e, seed, policy, split, i, episode, 1, value - less, hit)
-                            writer.writerow(row)
-    return path
-
-
-def two_episodes(**fields):
-    return Run(method="rl2", **fields).replace({"trial.episodes": 2})
+LOCKS = {letter: letter * 64 for letter in "ab"}
 
 
 @pytest.fixture
@@ -141,6 +107,182 @@ def test_a_run_without_evaluations_is_named_and_left_out(tmp_path, capsys):
     path = write_run(tmp_path / "a", two_episodes(), [[]], [[]])
     assert report([path]) == ([], [])
     assert "no evaluation yet" in " ".join(capsys.readouterr().out.split())
+
+
+def words(capsys):
+    """Return what was printed, without line breaks."""
+    return " ".join(capsys.readouterr().out.split())
+
+
+def one_seed(path, value=1.0, *, seeds=1, learn="train", train=None, test=None, **manifest):
+    """Write a run without maps, which are slow: its environment is a file, which is not there."""
+    run = two_episodes(env="nowhere.py:make", seeds=seeds, train_split=learn)
+    train = [[value]] if train is None else train
+    test = [[value]] if test is None else test
+    return write_run(path, run, train, test, **manifest)
+
+
+def summary_of(folder):
+    """Return summary.csv's test returns by method."""
+    with (folder / "summary.csv").open(newline="") as file:
+        return {row["method"]: float(row["test_return_greedy"]) for row in csv.DictReader(file)}
+
+
+def test_runs_on_two_versions_of_an_environment_have_tables_apart(tmp_path, capsys):
+    for place, (name, version) in enumerate({"a": 2, "b": 1, "c": 1}.items()):
+        one_seed(tmp_path / name, place, env_version=version, lock_sha256=LOCKS["a"])
+    found = report([tmp_path])
+    assert summary_of(tmp_path / "figures") == {"RL² (b)": 1, "RL² (c)": 2}  # the largest group
+    other = tmp_path / "figures-env-2-lock-aaaaaaaaaaaa"
+    assert summary_of(other) == {"RL² (a)": 0}
+    for folder in (tmp_path / "figures", other):
+        assert {file.name for file in folder.iterdir()} == {
+            "summary.csv",
+            "curves.png",
+            "curves.svg",
+        }
+    assert len(set(found.files)) == 6
+    assert [row["method"] for row in found.rows] == ["RL² (b)", "RL² (c)", "RL² (a)"]
+    text = words(capsys)
+    assert "WARNING: these runs cannot be compared" in text
+    assert (
+        f"{tmp_path}/b, {tmp_path}/c: environment version 1, lock aaaaaaaaaaaa"
+        f" {tmp_path}/a: environment version 2 "
+    ) in text
+    assert text.count("Greedy: 1 rollout per task") == 2  # two tables
+
+
+def test_of_equal_groups_the_first_given_comes_first(tmp_path, capsys):
+    a = one_seed(tmp_path / "a", 1, lock_sha256=LOCKS["a"], learn="oracle")
+    b = one_seed(tmp_path / "b", 2, lock_sha256=LOCKS["b"])
+    for given in ([a, b], [b, a]):
+        report(given, tmp_path / "out")
+        value = {a: 1, b: 2}[given[0]]
+        assert list(summary_of(tmp_path / "out" / "figures").values()) == [value]
+        assert f"{given[1]}: lock {given[1].name * 12} " in words(capsys)
+    names = {"figures", "figures-env-none-lock-aaaaaaaaaaaa", "figures-env-none-lock-bbbbbbbbbbbb"}
+    assert {folder.name for folder in (tmp_path / "out").iterdir()} == names
+
+
+def test_a_manifest_that_says_nothing_is_a_group_of_its_own(tmp_path, capsys):
+    one_seed(tmp_path / "a", 1, lock_sha256=LOCKS["a"])
+    one_seed(tmp_path / "b", 2, lock_sha256="../../somewhere")
+    (one_seed(tmp_path / "c", 3) / rundir.MANIFEST).write_text('{"status": "finis')
+    (one_seed(tmp_path / "d", 4) / rundir.MANIFEST).unlink()
+    report([tmp_path])
+    assert sorted(summary_of(tmp_path / "figures").values()) == [2, 3, 4]
+    text = words(capsys)
+    assert "d: no readable manifest" in text
+    assert "c: with an unreadable manifest, 4,000 of" in text
+    assert "d: without a manifest, 4,000 of" in text
+    report([tmp_path / "a", tmp_path / "c"])
+    assert summary_of(tmp_path / "figures-unknown") == {"RL² (c)": 3}
+
+
+def test_mixed_runs_share_a_table_that_says_so(tmp_path, capsys):
+    one_seed(tmp_path / "a", 1, env_version=1)
+    one_seed(tmp_path / "b", 2, env_version=2, tests=("test1", "test2"))
+    found = report([tmp_path], mix=True)
+    assert [row["method"] for row in found.rows] == ["RL² (a)", "RL² (b)"]
+    assert [folder.name for folder in tmp_path.iterdir() if folder.name not in "ab"] == ["figures"]
+    text = words(capsys)
+    assert "WARNING: these runs are mixed" in text
+    assert "Mixed: these runs differ" in text
+    assert f"{tmp_path}/b: environment version 2 " in text
+    assert text.count("Greedy: 1 rollout per task") == 1
+
+
+def test_the_command_line_mixes_on_demand(tmp_path, capsys):
+    one_seed(tmp_path / "a", 1, env_version=1)
+    one_seed(tmp_path / "b", 2, env_version=2)
+    for option, said in (("--mix", "are mixed"), ("--mi", "no such option"), (None, "apart")):
+        code = main(["report", str(tmp_path), *([option] if option else [])])
+        assert code == (2 if option == "--mi" else 0)
+        assert said in "".join(capsys.readouterr())
+
+
+def test_runs_that_differ_in_nothing_are_compared_without_a_warning(tmp_path, capsys):
+    # The older one's manifest is from before environments had versions.
+    for name, manifest in {"old": {}, "new": {"env_version": 1}}.items():
+        run = two_episodes(env="gridworld-extrapolation", seeds=1)
+        tests = ("test1", "test2")
+        lock = {"lock_sha256": LOCKS["a"]}
+        write_run(tmp_path / name, run, [[1]], [[1]], tests=tests, **manifest, **lock)
+    assert len(report([tmp_path]).rows) == 2
+    text = words(capsys)
+    assert "WARNING" not in text
+    assert "Mixed" not in text
+
+
+DEATH = {"1": {"update": 37, "quantity": "value_loss"}}
+
+
+def test_dead_seeds_are_left_out_and_named(tmp_path, capsys):
+    lists = [[1, 2, 3], [50], [3, 4, 5]]  # seed 1 died after its first evaluation
+    path = one_seed(tmp_path / "a", seeds=3, train=lists, test=lists, dead_seeds=DEATH)
+    rows = report([path]).rows
+    assert [row["seed"] for row in rows] == [0, 2, "mean", "std"]
+    assert [row["test_return_greedy"] for row in rows[:3]] == [3, 5, 4]
+    assert f"{path}: seed 1 died at update 37 (value_loss): left out" in words(capsys)
+
+
+def test_where_all_seeds_died_there_are_no_rows(tmp_path, capsys):
+    dead = {"0": {"update": 5, "quantity": "kl"}} | DEATH
+    lists = [[1], [2]]
+    path = one_seed(tmp_path / "a", seeds=2, train=lists, test=lists, dead_seeds=dead)
+    alive = one_seed(tmp_path / "b", 1)
+    assert [row["method"] for row in report([tmp_path]).rows] == ["RL² (b)"]
+    assert report([path]) == ([], [])
+    text = words(capsys)
+    assert f"{path}: seed 0 died at update 5 (kl): left out" in text
+    assert f"{path}: all seeds died, no rows" in text
+    assert "no evaluation yet" not in text
+    assert f"{alive}: seed" not in text
+
+
+@pytest.mark.parametrize("status", ["running", "preempted", "failed"])
+def test_a_row_that_a_crash_cut_short_takes_its_evaluation_with_it(status, tmp_path, capsys):
+    lists = [[1, 2, 30], [3, 4, 50]]
+    path = one_seed(tmp_path / "a", seeds=2, train=lists, test=lists, status=status)
+    cut_short(path / rundir.EVALUATION)
+    cut_short(path / rundir.METRICS)
+    rows = report([path]).rows
+    assert [row["test_return_greedy"] for row in rows[:3]] == [2, 4, 3]
+    assert f"{path}: {status}, 1,000 of 10,000,000 frames" in words(capsys)
+
+
+def test_a_first_evaluation_that_was_cut_short_is_none(tmp_path, capsys):
+    path = one_seed(tmp_path / "a", 1)
+    text = (path / rundir.EVALUATION).read_text()
+    (path / rundir.EVALUATION).write_text(text[: len(text) // 2])
+    assert report([path]) == ([], [])
+    assert "no evaluation yet" in words(capsys)
+
+
+@pytest.mark.parametrize("missing", [rundir.TASKS, rundir.METRICS, rundir.EVALUATION])
+def test_a_run_that_has_only_begun_is_named(missing, tmp_path, capsys):
+    path = one_seed(tmp_path / "a", 1)
+    (path / rundir.MANIFEST).unlink()
+    (path / missing).unlink()
+    assert report([path]) == ([], [])
+    text = words(capsys)
+    assert f"{path}: without a manifest, 0 of 10,000,000 frames" in text
+    assert f"{path}: no evaluation yet, left out" in text
+
+
+def test_damaged_checkpoints_cost_only_the_maps(rl2, monkeypatch, capsys):
+    def damaged(result):
+        raise CheckpointError("all are damaged")
+
+    monkeypatch.setattr("experiments.maps.load_final", damaged)
+    assert len(report([rl2]).rows) == 4
+    assert "no maps of its agent: all are damaged" in words(capsys)
+
+
+def test_a_folders_name_is_no_markup(tmp_path, capsys):
+    path = one_seed(tmp_path / "[red]a", 1)
+    report([path])
+    assert f"{path}: running" in words(capsys)
 
 
 def test_no_run_is_bad_input(tmp_path):

@@ -1,15 +1,22 @@
 """Runs: bases, dotted names, and errors that name field, value and what is allowed."""
 
 import json
+import math
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmeta.config import Run
+from jaxmeta import registry
+from jaxmeta.config import PRESETS, Run
 from jaxmeta.errors import ConfigError
+
+FULL = json.loads(Run(method="ldm").to_json())
+RESULTS = sorted(Path(__file__).parents[2].glob("experiments/results/**/config.json"))
 
 # field: values that must be refused, and a word that the error must hold
 REFUSED = {
@@ -66,12 +73,159 @@ def test_json_keeps_every_value(beta, dropout, frames, layers):
     assert Run.from_json(run.to_json()) == run
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "3", '{"env": "gridworld", "no": 1}', '{"seeds": []}', '{"env": []}']
-)
-def test_a_hostile_config_file_is_a_config_error(text):
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize("env", [*registry.specs("environments"), "./mine.py:make"])
+@pytest.mark.parametrize("method", [*registry.specs("methods"), "/a folder/mine.py"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_json_keeps_every_run(env, method, preset):
+    """Code from a file is only named: neither file exists."""
+    run = Run(env=env, method=method, preset=preset)
+    assert Run.from_json(run.to_json()) == run
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.parent.name)
+def test_published_configurations_stay_readable(path):
+    assert Run.from_json(path.read_text()).to_json() + "\n" == path.read_text()
+
+
+def refusal(text):
+    """Return the error that a config.json gets: one short line without control characters."""
+    with pytest.raises(ConfigError) as error:
         Run.from_json(text)
+    message = str(error.value)
+    assert message.isprintable()
+    assert len(message) < 1500
+    return message
+
+
+# field: values from a stranger, each to be refused by the field's name and what is allowed
+HOSTILE = {
+    "env": [None, 3, [], {}, "", "x" * 10**5, "\x1b[2J.py", "os:system", "a\nb.py", "\ud800.py"],
+    "method": [True, ["ldm"], {"ldm": 1}, "__class__", "jaxmeta.algorithms.ldm:ldm"],
+    "preset": [None, 1e308, "__dict__", "\u202epaper"],
+    "frames": [None, True, "many", {}, [1], "", 10**16, "9" * 10**5, -(10**90), 10**15],
+    "seeds": [10**9, False, math.nan, "1e400", [[[]]]],
+    "workers": [10**15, -math.inf, "\x00", {"workers": 16}],
+    "train_split": [None, [], 0, "train\n"],
+    "networks.hidden": [10**12, 0.5, "\u0661\u0662x"],
+    "networks.policy_layers": [None, [10**12], [[32]], [None], [math.nan], {}, [1] * 10**5, "1,,x"],
+    "networks.policy_sees_obs": [None, 1, 0.0, [], {}, [True], "", 10**99],
+    "a2c.gamma": [None, True, math.inf, [], {}, "0.9.9", 10**99],
+    "vae.capacity": [10**12, None, [100_000]],
+    "vae.decoder_inputs": [None, [[]], [{}], ["obs", None], ["obs"] * 10**5, {"obs": 1}, 3],
+    "imagination.weights": [None, ["per_worker"], {}, 10**99],
+    "evaluation.every": [10**18, "\x1b]0;title\x07"],
+}
+
+
+@pytest.mark.parametrize("field", HOSTILE)
+def test_a_hostile_value_is_refused_by_its_field(field):
+    for value in HOSTILE[field]:
+        message = refusal(json.dumps(FULL | {field: value}))
+        assert message.startswith(f"{field} = ")
+        assert "must be" in message
+
+
+UNKNOWN = (
+    "", ".", "replace", "evaluation", "frames.real", "replace.frames", "__class__",
+    "__class__.frames", "a2c.__dict__", "trial.trial.episodes", ".frames", "frames ", "vae.",
+    "\x1b[31mred", "two\nlines", "\ud800", "x" * 10**5,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNKNOWN, ids=lambda name: ascii(name[:20]))
+def test_a_hostile_name_is_an_unknown_field(name):
+    message = refusal(json.dumps(FULL | {name: 1}))
+    assert message.startswith((f"{name}: ", ascii(name[:20])[:-1]))
+    assert "no such field" in message
+    with pytest.raises(ConfigError, match="no such field"):
+        Run(method="ldm").replace({name: 1})
+
+
+@pytest.mark.parametrize("field", FULL)
+def test_every_field_must_be_there(field):
+    message = refusal(json.dumps({k: v for k, v in FULL.items() if k != field}))
+    assert message == f"{field}: missing; config.json holds every field"
+
+
+def test_missing_fields_are_counted():
+    few = {k: FULL[k] for k in ("env", "method", "preset", "frames")}
+    more = len(FULL) - len(few) - 3
+    message = refusal(json.dumps(few))
+    assert message.startswith(f"seeds, workers, train_split and {more} more: missing")
+    assert refusal("{}").startswith("env, method, preset: missing")
+
+
+# what is no configuration at all, and what the error must hold
+TEXTS = {
+    "": "config.json: not JSON",
+    "{": "config.json: not JSON",
+    "\ufeff{}": "config.json: not JSON",
+    "\x80\x04\x95K\x01.": "config.json: not JSON",
+    "[]": "config.json: must be an object of dotted names, not []",
+    "3": "not 3",
+    "NaN": "not nan",
+    '"' + "x" * 10**5 + '"': "xxx...",
+    "[" * 10**5: "config.json: must not be nested that deeply",
+    '{"a":' * 10**5: "config.json: must not be nested that deeply",
+    "[" * 500 + "]" * 500: "config.json: must be an object",
+    "9" * 10**6: "not '999",
+    " " * 10**6 + "{}": "config.json: must have at most 1,000,000 characters",
+    '{"seeds": 1, "seeds": 2}': "seeds: is in config.json twice",
+    '{"\\u001b[2J": 1, "\\u001b[2J": 2}': "'\\x1b[2J': is in config.json twice",
+    '{"seeds": {"a": 1, "a": 2}}': "a: is in config.json twice",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: ascii(text[:20]))
+def test_a_hostile_file_is_refused(text):
+    assert TEXTS[text] in refusal(text)
+
+
+@pytest.mark.parametrize("digits", [4000, 5000, 900_000])
+def test_numbers_of_many_digits_take_no_time(digits):
+    start = time.process_time()
+    text = json.dumps(FULL | {"seeds": "HERE"}).replace('"HERE"', "9" * digits)
+    assert refusal(text).startswith("seeds = '999")
+    assert time.process_time() - start < 1
+
+
+MARKUP = st.text(st.characters(exclude_categories=()), max_size=20)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | MARKUP
+JSON = st.recursive(SCALARS, lambda of: st.lists(of) | st.dictionaries(MARKUP, of), max_leaves=9)
+
+
+@given(st.sampled_from(sorted(FULL)), JSON)
+def test_any_value_in_any_field_makes_a_run_or_an_error_naming_the_field(field, value):
+    text = json.dumps(FULL | {field: value})
+    try:
+        run = Run.from_json(text)
+    except ConfigError as error:
+        assert str(error).isprintable()
+        assert field.split(".")[-1] in str(error)
+    else:
+        assert Run.from_json(run.to_json()) == run
+
+
+LOOP: list = []
+LOOP.append(LOOP)
+ONLY_PYTHON = (object(), 10**5000, [10**5000], LOOP, b"3x", {3: {4: 5}}, Run)
+
+
+@pytest.mark.parametrize("place", range(len(ONLY_PYTHON)))
+def test_what_only_python_can_pass_is_refused_likewise(place):
+    value = ONLY_PYTHON[place]
+    for field in FULL:
+        if field not in ("env", "method", "preset"):
+            with pytest.raises(ConfigError, match=field.split(".")[-1]) as error:
+                Run(method="ldm").replace({field: value})
+            assert str(error.value).isprintable()
+    with pytest.raises(ConfigError, match=r"^trial = .*must be a TrialOptions$"):
+        Run(trial=value)
+
+
+def test_updates_can_be_counted():
+    with pytest.raises(ConfigError, match="frames = 10000000000000: must be at most"):
+        Run(method="rl2", frames=10**13)
 
 
 def test_numbers_are_read_as_people_write_them():

@@ -23,8 +23,9 @@ from jaxmeta.buffers import replayed
 from jaxmeta.config import VAE, Imagination, Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagine import MixtureTask, latent_mixture
+from jaxmeta.loading import build
 from jaxmeta.rollout import WORKERS, collect
-from jaxmeta.training import build, over_seeds, seed_mesh
+from jaxmeta.seeds import over_seeds, seed_mesh
 from jaxmeta.trial import trial
 from tests import probes
 from tests.foreign.bandit import Bandit, make

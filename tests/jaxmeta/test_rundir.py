@@ -1,38 +1,93 @@
 """The run directory: never overwritten, readable while it grows."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
-from jaxmeta import rundir
+from jaxmeta import manifest, rundir
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
+from jaxmeta.runwriter import RunWriter
 
 RUN = Run(method="rl2", frames=1920)
 
 
 def written(path, status):
-    writer = rundir.RunWriter(RUN, path, [{"split": "train", "task": [0, 2]}], ["cpu"])
+    path.mkdir()
+    writer = RunWriter(
+        RUN, path, [{"split": "train", "task": [0, 2]}], manifest.describe(["cpu"], None)
+    )
     writer.metrics({"seed": 0, "loss": float("nan"), "frames": 1920})
     writer.evaluation([(0, 0, "greedy", "train", 0, 1, 1, 1.5, "")])
     writer.close(status)
 
 
 def test_new_and_empty_folders_may_be_used(tmp_path):
-    assert not rundir.check(RUN, tmp_path)
-    assert not rundir.check(RUN, tmp_path / "new" / "deeper")
+    assert rundir.check(RUN, tmp_path) is None
+    assert rundir.check(RUN, tmp_path / "new" / "deeper") is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_finished_run_is_recognised(tmp_path):
     written(tmp_path / "a", "finished")
-    assert rundir.check(RUN, tmp_path / "a")
+    assert rundir.check(RUN, tmp_path / "a") == "finished"
 
 
-def test_an_unfinished_run_is_not_overwritten(tmp_path):
-    written(tmp_path / "a", "failed")
-    with pytest.raises(ConfigError, match="failed but not finished"):
+@pytest.mark.parametrize("status", ["running", "failed", "preempted"])
+def test_an_unfinished_run_can_go_on(status, tmp_path):
+    written(tmp_path / "a", status)
+    assert rundir.check(RUN, tmp_path / "a") == status
+
+
+def test_a_run_without_a_manifest_was_stopped_at_its_very_beginning(tmp_path):
+    (tmp_path / rundir.CONFIG).write_text(RUN.to_json())
+    assert rundir.check(RUN, tmp_path) == "running"
+
+
+def test_what_a_process_leaves_before_config_json_is_no_content(tmp_path):
+    with rundir.locked(tmp_path / "a"):
+        pass
+    (tmp_path / "a" / ".config.json.tmp").write_text("{")
+    assert rundir.check(RUN, tmp_path / "a") is None
+
+
+def test_a_lock_is_held_by_one_at_a_time_and_names_its_holder(tmp_path):
+    assert rundir.holder(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    with rundir.locked(tmp_path):
+        assert f"process {os.getpid()} on " in rundir.holder(tmp_path)
+        with pytest.raises(ConfigError, match=f"in use by process {os.getpid()} on"):
+            rundir.require_free(tmp_path)
+        with (
+            pytest.raises(ConfigError, match=f"in use by process {os.getpid()} on"),
+            rundir.locked(tmp_path),
+        ):
+            pass
+    assert rundir.holder(tmp_path) is None
+    with rundir.locked(tmp_path):  # and again
+        pass
+
+
+def test_small_files_are_replaced_whole(tmp_path, monkeypatch):
+    path = tmp_path / "manifest.json"
+    rundir.write_atomically(path, "old")
+
+    def crash(number):
+        raise OSError("power cut")
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(OSError, match="power cut"):
+        rundir.write_atomically(path, "new")
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"status": 3}', "[" * 100_000, "\xff"])
+def test_a_bad_manifest_is_named(text, tmp_path):
+    written(tmp_path / "a", "finished")
+    (tmp_path / "a" / rundir.MANIFEST).write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"manifest\.json"):
         rundir.check(RUN, tmp_path / "a")
 
 
@@ -76,10 +131,13 @@ def test_undefined_success_reads_as_nan(tmp_path):
 
 def test_the_manifest_says_what_ran(tmp_path):
     written(tmp_path / "a", "finished")
-    manifest = json.loads((tmp_path / "a" / rundir.MANIFEST).read_text())
-    assert manifest["status"] == "finished"
-    for key in ("started", "ended", "command", "versions", "devices", "lock_sha256", "xla_flags"):
-        assert key in manifest
+    found = json.loads((tmp_path / "a" / rundir.MANIFEST).read_text())
+    assert found["status"] == "finished"
+    for key in (
+        "started", "ended", "command", "commit", "dirty", "code_sha256", "lock_sha256", "versions",
+        "devices", "cores", "processor", "xla_flags", "matmul_precision", "resumed_from",
+    ):  # fmt: skip
+        assert key in found
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

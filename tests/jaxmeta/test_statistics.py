@@ -42,15 +42,28 @@ def test_rows_keep_what_is_asked_for():
     assert kept["return"].tolist() == [5.0, 0.0]
 
 
+def test_rows_of_some_seeds():
+    kept = statistics.of_seeds(TWO_SEEDS, {1, 7})
+    assert kept["return"].tolist() == [5.0, 7.0, 0.0, -2.0]
+    assert set(kept["seed"]) == {1}
+    assert len(statistics.of_seeds(TWO_SEEDS, [])["seed"]) == 0
+
+
 def test_an_evaluation_that_was_cut_short_is_left_out():
     cut = {name: column[:-1] for name, column in TWO_SEEDS.items()}
-    assert statistics.whole_evaluations(cut)["frames"].tolist() == [100] * 4
-    assert statistics.whole_evaluations(TWO_SEEDS)["frames"].tolist() == [100] * 4 + [200] * 4
+    assert statistics.whole_evaluations(cut, 4)["frames"].tolist() == [100] * 4
+    whole = statistics.whole_evaluations(TWO_SEEDS, 4)
+    assert whole["frames"].tolist() == [100] * 4 + [200] * 4
+
+
+def test_even_the_only_evaluation_may_be_cut_short():
+    cut = {name: column[:3] for name, column in TWO_SEEDS.items()}
+    assert len(statistics.whole_evaluations(cut, 4)["frames"]) == 0
 
 
 def test_an_empty_table_stays_empty():
     empty = {name: column[:0] for name, column in TWO_SEEDS.items()}
-    assert len(statistics.whole_evaluations(empty)["frames"]) == 0
+    assert len(statistics.whole_evaluations(empty, 4)["frames"]) == 0
 
 
 def test_tasks_are_averaged_over_seeds_and_the_last_fifth():

@@ -1,0 +1,154 @@
+"""A run's directory, read back in whatever state it is: running, cut short, with dead seeds.
+
+This module imports neither jax nor matplotlib, and only reads.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxmeta import registry, rundir
+from jaxmeta.config import Run
+from jaxmeta.errors import ConfigError
+from jaxmeta.rundir import Death, Table
+from jaxmeta.statistics import of_seeds, rows, whole_evaluations
+
+LABELS = {"rl2": "RL²", "varibad": "variBAD", "ldm": "LDM"}
+POLICIES = ("greedy", "sampled")
+FIRST_VERSION = 1  # of environments in manifests that are older than versions
+FILES = (rundir.TASKS, rundir.METRICS, rundir.EVALUATION)
+NO_ROWS: Table = {name: np.array([]) for name in rundir.EVALUATION_FIELDS}
+
+
+class Origin(NamedTuple):
+    """What runs must have in common to be compared."""
+
+    env_version: int | None  # None: the environment is from a file
+    lock: str | None  # sha256 of the lock; None: there was none
+
+
+class Manifest(NamedTuple):
+    """What a reader of results needs of manifest.json."""
+
+    status: str
+    origin: Origin | None  # None: unknown
+    dead: dict[int, Death]  # by seed
+
+
+class Results(NamedTuple):
+    """A run directory, read back; dead seeds have no part in its evaluation."""
+
+    path: Path
+    run: Run
+    label: str
+    status: str
+    origin: Origin | None
+    dead: dict[int, Death]
+    tasks: list[dict]
+    evaluation: Table  # whole evaluations of living seeds only
+    metrics: list[dict]
+    colour: str = ""  # where it is drawn
+
+    @property
+    def splits(self) -> list[str]:
+        """The evaluated splits; the training split comes first."""
+        return list(dict.fromkeys(task["split"] for task in self.tasks))
+
+    @property
+    def living(self) -> list[int]:
+        """The seeds that did not die."""
+        return [seed for seed in range(self.run.seeds) if seed not in self.dead]
+
+    @property
+    def frames(self) -> int:
+        """The frames on record, per seed."""
+        logged = [line["frames"] for line in self.metrics]
+        return int(max([*logged, *self.evaluation["frames"]], default=0))
+
+    def of_split(self, split: str) -> list[dict]:
+        """Return a split's tasks."""
+        return [task for task in self.tasks if task["split"] == split]
+
+    def best(self, split: str) -> float | None:
+        """Return the mean optimum of a split's tasks, None where it is unknown."""
+        best = [task["best_return"] for task in self.of_split(split)]
+        return None if None in best else float(np.mean(best))
+
+    def has_goals(self) -> bool:
+        """Whether reaching a goal is defined."""
+        return not np.isnan(self.evaluation["reached"]).all()
+
+    def table(self, policy: str, split: str, episode: int | None = None) -> Table:
+        """Return one policy's rows on one split, by default at the N-th episode."""
+        n = self.run.trial.episodes if episode is None else episode
+        return rows(self.evaluation, policy=policy, split=split, episode=n)
+
+    def deaths(self) -> list[str]:
+        """Return in words which seeds died."""
+        return [
+            f"seed {seed} died at update {update} ({quantity})"
+            for seed, (update, quantity) in sorted(self.dead.items())
+        ]
+
+
+def name(run: Run) -> str:
+    """Return a run's display name: "RL²", "RL² oracle"."""
+    oracle = " oracle" if run.train_split == "oracle" else ""
+    return LABELS.get(run.method, run.method) + oracle
+
+
+def read_results(path: Path) -> Results:
+    """Read a run directory; what is not there yet, or was cut short, is left out.
+
+    Raises:
+      ConfigError: it holds no run.
+    """
+    run = rundir.read_run(path)
+    manifest = read_manifest(path, run.env)
+    begun = all((path / file).is_file() for file in FILES)
+    tasks = rundir.read_tasks(path) if begun else []
+    table = rundir.read_evaluation(path) if begun else NO_ROWS
+    alive = set(range(run.seeds)) - manifest.dead.keys()
+    size = len(alive) * len(POLICIES) * len(tasks) * run.trial.episodes
+    return Results(
+        path=path,
+        run=run,
+        label=name(run),
+        **manifest._asdict(),
+        tasks=tasks,
+        evaluation=whole_evaluations(of_seeds(table, alive), size),
+        metrics=rundir.read_metrics(path) if begun else [],
+    )
+
+
+def read_manifest(path: Path, env: str) -> Manifest:
+    """Return a run's manifest; a missing or bad one has no origin and names no dead seeds."""
+    try:
+        found = rundir.read_manifest(path)
+        if not found:
+            return Manifest("without a manifest", None, {})
+        return Manifest(found["status"], origin(found, env), rundir.dead_seeds(path))
+    except (ConfigError, AttributeError, LookupError, TypeError, ValueError):
+        return Manifest("with an unreadable manifest", None, {})
+
+
+def origin(manifest: dict[str, Any], env: str) -> Origin:
+    """Return what a run comes from.
+
+    Raises:
+      ValueError: no version, or no hash, which becomes part of a folder's name.
+    """
+    version = manifest.get("env_version", None if registry.is_file(env) else FIRST_VERSION)
+    lock = manifest.get("lock_sha256")
+    later = [e["changed"]["lock_sha256"][1] for e in manifest.get("resumed_from", [])
+             if "lock_sha256" in e.get("changed", {})]  # fmt: skip
+    if later:  # made under several locks: like only what was made under the same ones
+        lock = hashlib.sha256(repr([lock, *later]).encode()).hexdigest()
+    if not isinstance(version, int | None):
+        raise ValueError(f"env_version = {version!r}")
+    if lock is not None and not re.fullmatch("[0-9a-f]{64}", lock):
+        raise ValueError(f"lock_sha256 = {lock!r}")
+    return Origin(version, lock)

@@ -1,0 +1,76 @@
+"""What a reader needs to trust or repeat a run: code, lock, versions, devices."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "numpy")
+ROOT = Path(__file__).parent.parent
+CODE = ("jaxmeta", "envs")  # what the numbers come from
+# What bits depend on; where it changes between two sessions of a run, that is said.
+BITS = ("code_sha256", "lock_sha256", "python", "versions", "devices", "processor", "xla_flags",
+        "matmul_precision", "debug_nans")  # fmt: skip
+
+
+def now() -> str:
+    """Return the time, UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def describe(devices: list[str], matmul_precision: str | None) -> dict[str, Any]:
+    """Return the facts about this process; `commit` is None where there is no checkout."""
+    lock = ROOT / "requirements.lock"
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "started": now(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+        "code_sha256": code_sha256(),
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "devices": devices,
+        "cores": os.cpu_count(),
+        "processor": processor(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "matmul_precision": matmul_precision or "default",
+    }
+
+
+def code_sha256() -> str:
+    """Return a hash of the library and the environments: it tells versions apart without git."""
+    digest = hashlib.sha256()
+    for path in sorted(path for name in CODE for path in (ROOT / name).rglob("*.py")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def git(*command: str) -> str | None:
+    """Return a git command's output, or None where there is no checkout or no git."""
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", ROOT, *command], capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return {name: [before, after]} for what the bits depend on and was not the same."""
+    return {k: [before.get(k), after.get(k)] for k in BITS if before.get(k) != after.get(k)}

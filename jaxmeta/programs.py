@@ -1,0 +1,164 @@
+"""What runs on the devices: chunks of updates and evaluations, for all seeds at once."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import checkify
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxmeta.agent import Params
+from jaxmeta.algorithm import Algorithm, Metrics, State, hyper
+from jaxmeta.config import Run
+from jaxmeta.env import Array
+from jaxmeta.errors import NonFiniteError
+from jaxmeta.evaluation import evaluate
+from jaxmeta.seeds import SEEDS, over_seeds
+from jaxmeta.trial import Trial
+
+PARAMS = "params"  # the name in `first_bad` of the parameters themselves
+
+
+class Progress(NamedTuple):
+    """Metrics since the last log line, for one seed."""
+
+    total: Metrics  # sums over updates
+    first_bad: dict[str, Array]  # by metric or PARAMS: the first update it was not finite, or -1
+
+
+class Course(NamedTuple):
+    """What a chunk of updates advances, and a checkpoint holds."""
+
+    state: State
+    progress: Progress
+
+
+def no_progress(algorithm: Algorithm, state: State) -> Progress:
+    """Return what stands before the first update; `state` may be shapes."""
+    metrics = jax.eval_shape(algorithm.step, state)[1]
+    return Progress(
+        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics),
+        {name: jnp.full((), -1, jnp.int32) for name in (*metrics, PARAMS)},
+    )
+
+
+def initial_states(run: Run, algorithm: Algorithm) -> State:
+    """Return all seeds' states, [seeds, ...]; seed s starts from `jax.random.key(s)`."""
+    hp = hyper(run)
+    return jax.vmap(lambda seed: algorithm.init(jax.random.key(seed), hp))(jnp.arange(run.seeds))
+
+
+def initial(run: Run, algorithm: Algorithm) -> Course:
+    """Return where all seeds begin, [seeds, ...]."""
+    states = initial_states(run, algorithm)
+    return Course(states, jax.vmap(lambda state: no_progress(algorithm, state))(states))
+
+
+def run_updates(algorithm: Algorithm) -> Callable[[Course, Array, Array], Course]:
+    """Return (course, first, count) -> course, `count` updates of one seed as one program.
+
+    The count is traced: one compilation serves every length. Sums go on from where they
+    were: it does not matter into which chunks updates are cut.
+    """
+
+    def update(course: Course, at: Array) -> Course:
+        state, metrics = algorithm.step(course.state)
+        params = all_finite(algorithm.params(state))
+        good = jax.tree.map(jnp.isfinite, metrics) | {PARAMS: params}
+        note = lambda bad, good: jnp.where((bad < 0) & ~good, at, bad)
+        total, first_bad = course.progress
+        progress = Progress(
+            jax.tree.map(jnp.add, total, metrics), jax.tree.map(note, first_bad, good)
+        )
+        return Course(state, progress)
+
+    def updates(course: Course, first: Array, count: Array) -> Course:
+        return lax.fori_loop(0, count, lambda i, course: update(course, first + i), course)
+
+    return updates
+
+
+def all_finite(params: Params) -> Array:
+    """Return whether every parameter is finite, []."""
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(params)]).all()
+
+
+class Programs(NamedTuple):
+    """Compiled programs; arguments and results lead with the seeds.
+
+    Attributes:
+      start: () -> the course before the first update.
+      like: its shapes.
+      place: puts a course from the host on the devices.
+      chunk: (course, first, count) -> course; the argument is donated.
+      no_progress: () -> a course's progress before the first update.
+      test: params -> `evaluate`'s result.
+      norms: params -> the norm of every leaf.
+    """
+
+    start: Callable[[], Course]
+    like: Course
+    place: Callable[[Course], Course]
+    chunk: Callable[[Course, Array, Array], Course]
+    no_progress: Callable[[], Progress]
+    test: Callable[[Params], Any]
+    norms: Callable[[Params], Any]
+
+
+def compile_programs(
+    run: Run,
+    env: Trial,
+    algorithm: Algorithm,
+    mesh: jax.sharding.Mesh,
+    tasks: Any,
+    debug_nans: bool = False,
+) -> Programs:
+    """Return the programs, with the chunk's compiled; `debug_nans` makes it name primitives."""
+
+    def test(params: Params) -> Any:
+        return evaluate(algorithm.agent, env, params, tasks, run.evaluation.rollouts)
+
+    def norms(params: Params) -> Any:
+        return jax.tree.map(lambda x: jnp.sqrt((x * x).sum()), params)
+
+    spread = NamedSharding(mesh, P(SEEDS))
+    start = jax.jit(lambda: initial(run, algorithm), out_shardings=spread)
+    like = jax.eval_shape(start)
+    updates: Any = run_updates(algorithm)
+    if debug_nans:
+        updates = checkify.checkify(updates, errors=checkify.float_checks)
+    placed = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread)
+    chunk = jax.jit(over_seeds(mesh, updates), donate_argnums=0)
+    compiled = chunk.lower(jax.tree.map(placed, like), jnp.int32(0), jnp.int32(1)).compile()
+    return Programs(
+        start=start,
+        like=like,
+        place=jax.jit(lambda course: jax.tree.map(jnp.copy, course), out_shardings=spread),
+        chunk=naming_primitives(compiled) if debug_nans else compiled,
+        no_progress=jax.jit(lambda: initial(run, algorithm).progress, out_shardings=spread),
+        test=jax.jit(over_seeds(mesh, test)),
+        norms=jax.jit(jax.vmap(norms)),
+    )
+
+
+def naming_primitives(chunk: Callable[..., Any]) -> Callable[[Course, Array, Array], Course]:
+    """Return a checkified chunk that raises where a primitive made a NaN.
+
+    Raises, when called:
+      NonFiniteError: names update, seed, primitive and source line.
+    """
+
+    def checked(course: Course, first: Array, count: Array) -> Course:
+        errors, course = chunk(course, first, count)
+        errors = jax.device_get(errors)
+        for seed in range(len(jax.tree.leaves(errors)[0])):
+            message = jax.tree.map(lambda x, s=seed: np.asarray(x)[s], errors).get()
+            if message:
+                raise NonFiniteError(f"update {int(first)}, seed {seed}: {message}")
+        return course
+
+    return checked

@@ -1,0 +1,37 @@
+"""Stopping on request: the first signal asks, the second one ends the process."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+EXIT_CODE = 75  # EX_TEMPFAIL: stopped, and can be resumed
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], str | None]]:
+    """Catch SIGINT and SIGTERM; yields a function that names the one that came, or None.
+
+    Outside the main thread, Python allows no handlers, and signals do what they did before.
+    """
+    came: list[str] = []
+
+    def handle(number: int, frame: object) -> None:
+        if came:
+            os.write(2, b"jaxmeta: stopped at once; resuming goes on from the last checkpoint\n")
+            os._exit(EXIT_CODE)
+        came.append(signal.Signals(number).name)
+        name = came[0].encode()
+        os.write(2, b"jaxmeta: " + name + b": finishing this chunk, then saving; again: at once\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield lambda: came[0] if came else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

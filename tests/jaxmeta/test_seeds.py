@@ -1,0 +1,30 @@
+"""Seeds side by side on devices."""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxmeta.programs import run_updates
+from jaxmeta.seeds import divisor, over_seeds, seed_mesh
+from tests.tiny import advance, program
+
+
+def test_seeds_beside_each_other_on_one_device_change_nothing():
+    """A device with several seeds loops over them; bits are those of a seed alone."""
+    made = program("rl2")
+    one_device = jax.make_mesh((1,), ("seeds",), (AxisType.Auto,), devices=jax.devices()[:1])
+    together = jax.jit(over_seeds(one_device, run_updates(made.algorithm)))
+    start = jax.device_put(made.start, NamedSharding(one_device, PartitionSpec("seeds")))
+    got = together(start, jnp.int32(0), jnp.int32(2))
+    expected = advance(made, made.start, 0, 2)
+    chex.assert_trees_all_equal(got, expected)
+
+
+def test_divisor():
+    assert [divisor(n, 4) for n in (1, 2, 3, 4, 5, 6, 8)] == [1, 2, 3, 4, 1, 3, 4]
+
+
+def test_the_mesh_takes_as_many_devices_as_divide_the_seeds():
+    assert seed_mesh(4).size == 2
+    assert seed_mesh(3).size == 1

@@ -1,0 +1,117 @@
+"""Training runs as real processes: started, watched, killed, and compared."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from jaxmeta import rundir
+from tests.tiny import tiny_run
+
+REPO = Path(__file__).parent.parent
+CLOCK = ("wall_s", "frames_per_s")  # the keys of metrics.jsonl that two runs differ in
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": str(REPO),
+    "JAX_COMPILATION_CACHE_DIR": str(REPO / ".cache" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+}
+
+
+def arguments(method, frames, **overrides):
+    """Return the words of a tiny run's command line, behind `train gridworld`."""
+    run = tiny_run(method, {"frames": frames, "log_every": 2400, "evaluation.every": 24_000})
+    fields = run.replace(overrides).fields().items()
+    text = lambda x: ",".join(map(str, x)) if isinstance(x, tuple) else str(x)
+    named = [(k, text(v)) for k, v in fields if k not in ("env", "method", "preset")]
+    return ["--method", method, *(word for k, v in named for word in (f"--{k}", v))]
+
+
+STARTED: list[subprocess.Popen] = []
+
+
+def end_all():
+    """Leave no process behind a failed test."""
+    for process in STARTED:
+        process.kill()
+        process.wait()
+    STARTED.clear()
+
+
+class Process:
+    """One `jaxmeta` command, its output in a file."""
+
+    def __init__(self, *words, log, **environment):
+        self.log = log
+        command = [sys.executable, "-P", "-m", "experiments", *map(str, words)]
+        with log.open("w") as out:
+            self.process = subprocess.Popen(
+                command, env=ENVIRONMENT | environment, stdout=out, stderr=subprocess.STDOUT
+            )
+        STARTED.append(self.process)
+
+    def wait_until(self, condition, seconds=120):
+        """Poll until something holds; fail if the process ends before, or it takes too long."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, f"ended early: {self.log.read_text()}"
+            assert time.monotonic() < end, f"waited in vain: {self.log.read_text()}"
+            time.sleep(0.002)
+
+    def send(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        assert self.process.wait() == -signal.SIGKILL
+
+    def finish(self, seconds=300):
+        """Return the exit code and what was printed."""
+        return self.process.wait(seconds), self.log.read_text()
+
+
+def newest(out):
+    """Return the newest checkpoint's update, 0 without one."""
+    folder = out / rundir.CHECKPOINTS
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def saving(out):
+    """Whether a checkpoint is being written."""
+    return any((out / rundir.CHECKPOINTS).glob("*orbax-checkpoint-tmp*"))
+
+
+def rows_logged(out):
+    """Return the lines of metrics.jsonl, without what only the clock decides."""
+    lines = (out / rundir.METRICS).read_text().splitlines()
+    return [{k: v for k, v in json.loads(x).items() if k not in CLOCK} for x in lines]
+
+
+def stored_digests(out):
+    """Return the sha256 of every leaf of the newest checkpoint, as its index has them."""
+    (index,) = (out / rundir.CHECKPOINTS / str(newest(out)) / "index").glob("metadata")
+    leaves = json.loads(index.read_text())["leaves"]
+    return {f"{item}.{k}": v["sha256"] for item, of in leaves.items() for k, v in of.items()}
+
+
+def assert_same(out, reference):
+    """Assert that two finished runs gave the same: leaves, evaluations and metrics."""
+    assert rundir.status(out) == rundir.status(reference) == "finished"
+    assert newest(out) == newest(reference)
+    ours, theirs = stored_digests(out), stored_digests(reference)
+    assert {k for k in ours if ours[k] != theirs[k]} == set()
+    assert ours.keys() == theirs.keys()
+    assert rows_logged(out) == rows_logged(reference)
+    with (out / rundir.EVALUATION).open() as a, (reference / rundir.EVALUATION).open() as b:
+        assert list(csv.reader(a)) == list(csv.reader(b))
+
+
+def resumed_from(out):
+    """Return the updates from which a run went on."""
+    return [entry["update"] for entry in rundir.read_manifest(out)["resumed_from"]]

@@ -1,0 +1,228 @@
+"""What can happen to a run, tried on real processes: nothing is lost, and it is said aloud."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from jaxmeta import rundir
+from tests.processes import (
+    Process,
+    arguments,
+    assert_same,
+    end_all,
+    newest,
+    resumed_from,
+    saving,
+)
+from tests.tiny import METHODS
+
+FRAMES = {"quick": 120_000, "long": 600_000}  # updates of 240
+
+
+def train(out, method, length, every="20u", **overrides):
+    """Start training; the log lies beside the run's directory."""
+    words = ["train", "gridworld", *arguments(method, FRAMES[length], **overrides)]
+    log = out.with_suffix(f".{time.monotonic_ns()}.log")
+    return Process(*words, "--out", out, "--checkpoint-every", every, log=log)
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left():
+    yield
+    end_all()
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Return a function from method and length to the run that nothing happened to."""
+    folder, made = tmp_path_factory.mktemp("reference"), {}
+
+    def run(method, length):
+        if (method, length) not in made:
+            made[method, length] = folder / f"{method}-{length}"
+            code, said = train(made[method, length], method, length).finish()
+            assert code == 0, said
+        return made[method, length]
+
+    return run
+
+
+def kill_again_and_again(out, method, length, every, kills, seed):
+    """Kill a run at random moments, each behind a new checkpoint, every second in a save."""
+    moments = random.Random(seed)
+    for kill in range(kills):
+        process, before = train(out, method, length, every), newest(out)
+        process.wait_until(lambda before=before: newest(out) > before)
+        time.sleep(moments.uniform(0.0, 0.4))
+        if kill % 2:
+            process.wait_until(lambda: saving(out))
+        process.kill()
+    code, said = train(out, method, length, every).finish()
+    assert code == 0, said
+    updates = resumed_from(out)
+    assert len(updates) == kills
+    assert updates == sorted(updates)
+    assert updates[0] > 0
+
+
+@pytest.mark.fault("SIGKILL at random moments, half of them during a save")
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, reference, record_property):
+    record_property("tried", 2)
+    kill_again_and_again(tmp_path / "a", "rl2", "quick", "20u", 2, seed=0)
+    assert_same(tmp_path / "a", reference("rl2", "quick"))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("SIGKILL at random moments, half of them during a save")
+@pytest.mark.parametrize("every", ["20u", "0.3s"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_survives_many_kills(method, every, tmp_path, reference, record_property):
+    kills = 5 if every == "20u" else 4
+    record_property("tried", kills)
+    kill_again_and_again(tmp_path / "a", method, "long", every, kills, seed=1)
+    assert_same(tmp_path / "a", reference(method, "long"))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("SIGKILL at random moments, half of them during a save")
+def test_a_full_size_run_is_killed_twice(tmp_path, record_property):
+    """The paper's sizes, XLA's optimisations on, 400,000 frames of LDM with 2 seeds."""
+    record_property("tried", 2)
+    words = ["train", "gridworld", "--method", "ldm", "--frames", "400_000", "--seeds", "2"]
+    words += ["--checkpoint-every", "20u"]
+
+    def start(out):
+        log = out.with_suffix(f".{time.monotonic_ns()}.log")
+        return Process(*words, "--out", out, log=log, JAX_DISABLE_MOST_OPTIMIZATIONS="0")
+
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    assert start(alone).finish(900)[0] == 0
+    for before in (0, 40):
+        process = start(killed)
+        process.wait_until(lambda before=before: newest(killed) > before, 600)
+        time.sleep(1.0)
+        process.kill()
+    assert start(killed).finish(900)[0] == 0
+    updates = resumed_from(killed)
+    assert len(updates) == 2
+    assert 0 < updates[0] < updates[1]
+    assert_same(killed, alone)
+
+
+@pytest.mark.fault("SIGKILL before the first checkpoint")
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, reference):
+    out = tmp_path / "a"
+    process = train(out, "rl2", "quick", "1000000u")
+    process.wait_until(lambda: (out / rundir.METRICS).is_file() and rundir.read_metrics(out))
+    process.kill()
+    assert newest(out) == 0
+    code, said = train(out, "rl2", "quick").finish()
+    assert code == 0
+    assert "before its first checkpoint; it starts from the beginning" in said
+    assert resumed_from(out) == [0]
+    assert_same(out, reference("rl2", "quick"))
+
+
+@pytest.mark.fault("SIGTERM or SIGINT once")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_signal_saves_and_exits_with_75(number, tmp_path, reference):
+    out = tmp_path / "a"
+    process = train(out, "rl2", "quick", "1000000u")
+    process.wait_until(lambda: (out / rundir.METRICS).is_file() and rundir.read_metrics(out))
+    process.send(number)
+    code, said = process.finish()
+    assert code == 75, said
+    assert f"{number.name}: finishing this chunk, then saving" in said
+    assert rundir.status(out) == "preempted"
+    assert newest(out) > 0
+    code, said = Process("resume", out, log=tmp_path / "resumed.log").finish()
+    assert code == 0, said
+    assert f"resumes after update {resumed_from(out)[0]}" in said
+    assert_same(out, reference("rl2", "quick"))
+
+
+@pytest.mark.fault("two signals: the second exits at once")
+def test_a_second_signal_exits_at_once(tmp_path, reference):
+    out = tmp_path / "a"
+    process = train(out, "rl2", "quick")
+    process.wait_until(lambda: newest(out) > 0)
+    process.send(signal.SIGTERM)
+    process.send(signal.SIGINT)  # another one: two of a kind may arrive as one
+    code, said = process.finish(30)
+    assert code == 75
+    assert "stopped at once" in said or rundir.status(out) == "preempted"
+    assert train(out, "rl2", "quick").finish()[0] == 0
+    assert_same(out, reference("rl2", "quick"))
+
+
+@pytest.mark.fault("two processes on one directory")
+def test_a_directory_in_use_is_refused(tmp_path, reference):
+    out = tmp_path / "a"
+    first = train(out, "rl2", "quick")
+    first.wait_until(lambda: newest(out) > 0)
+    first.send(signal.SIGSTOP)  # it must not end before the second one has looked
+    code, said = train(out, "rl2", "quick").finish()
+    first.send(signal.SIGCONT)
+    assert code == 2
+    assert f"in use by process {first.process.pid} on" in said
+    assert first.finish()[0] == 0
+    assert_same(out, reference("rl2", "quick"))
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Return a function that mounts a small file system, undone at the end."""
+    points = []
+
+    def mount(options):
+        point = tmp_path / f"disk{len(points)}"
+        point.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", point]
+        if os.geteuid() or shutil.which("mount") is None or subprocess.run(command).returncode:
+            pytest.skip("mounting needs privileges that are not there")
+        points.append(point)
+        return point
+
+    yield mount
+    for point in points:
+        subprocess.run(["umount", point], check=True)
+
+
+@pytest.mark.fault("read-only directory")
+def test_a_read_only_directory_is_refused_at_once(tmp_path, mounted):
+    if os.geteuid():
+        folder = tmp_path / "locked"
+        folder.mkdir(mode=0o555)
+    else:  # root may write whatever the permissions say
+        folder = mounted("size=1m")
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    code, said = Process(
+        "train", "gridworld", *arguments("rl2", 1000), "--out", folder / "a", log=tmp_path / "log"
+    ).finish()
+    assert code == 2
+    assert "must be writable" in said
+
+
+@pytest.mark.fault("disk full, for real")
+def test_a_full_disk_is_an_error_and_the_last_checkpoint_is_whole(tmp_path, mounted, reference):
+    disk = mounted("size=64m")
+    out, ballast = disk / "a", disk / "ballast"
+    process = train(out, "rl2", "quick", "20u")
+    process.wait_until(lambda: newest(out) > 0)
+    with ballast.open("wb") as file, pytest.raises(OSError):
+        while True:
+            file.write(bytes(2**16))
+            file.flush()
+    code, said = process.finish()
+    assert code == 1, said
+    assert "older ones are whole" in said or "No space left" in said
+    ballast.unlink()
+    code, said = Process("resume", out, log=tmp_path / "resumed.log").finish()
+    assert code == 0, said
+    assert resumed_from(out)[-1] > 0
+    assert_same(out, reference("rl2", "quick"))

@@ -1,0 +1,61 @@
+"""Run directories written by hand, in any state, so that what is read back is known."""
+
+import csv
+import json
+
+from jaxmeta import rundir
+from jaxmeta.config import Run
+
+TRAIN, TEST = [[0, 2], [6, 6]], [[3, 0], [3, 1], [3, 2]]
+# 1,000 frames at 100 frames/s, then 3,000 at 50: 4,000 frames in 70 s.
+LOGGED = (
+    {"seed": 0, "frames": 1000, "wall_s": 10.0, "frames_per_s": 100.0},
+    {"seed": 0, "frames": 4000, "wall_s": 70.0, "frames_per_s": 50.0},
+)
+
+
+def two_episodes(**fields):
+    return Run(method="rl2", **fields).replace({"trial.episodes": 2})
+
+
+def write_run(
+    path, run, train, test, *, tests=("test",), reached="1.0", best=25.0, logged=LOGGED, **manifest
+):
+    """Write an unfinished run: train[s][e] and test[s][e] are the last episode's returns.
+
+    First episodes return 1 less. The last test task of every split is never reached.
+    """
+    path.mkdir(parents=True)
+    tasks = [("train", task) for task in TRAIN] + [(s, task) for s in tests for task in TEST]
+    described = [{"split": s, "task": task, "best_return": best} for s, task in tasks]
+    (path / rundir.CONFIG).write_text(run.to_json())
+    (path / rundir.TASKS).write_text(json.dumps(described))
+    write_manifest(path, **manifest)
+    write_metrics(path, logged)
+    with (path / rundir.EVALUATION).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(rundir.EVALUATION_FIELDS)
+        for seed, values in enumerate(zip(train, test, strict=True)):
+            for e, (train_return, test_return) in enumerate(zip(*values, strict=True)):
+                for policy, bonus in (("greedy", 0.0), ("sampled", 0.25)):
+                    for i, (split, task) in enumerate(tasks):
+                        value = (train_return if split == "train" else test_return) + bonus
+                        hit = reached if task != TEST[-1] or not reached else "0.0"
+                        for episode, less in ((1, 1), (2, 0)):
+                            row = (1000 * e, seed, policy, split, i, episode, 1, value - less, hit)
+                            writer.writerow(row)
+    return path
+
+
+def write_manifest(path, **manifest):
+    (path / rundir.MANIFEST).write_text(json.dumps({"status": "running"} | manifest))
+
+
+def write_metrics(path, logged):
+    (path / rundir.METRICS).write_text("".join(json.dumps(line) + "\n" for line in logged))
+
+
+def cut_short(path):
+    """Take the end of the last row away, as a crash does; rows are at least 10 long."""
+    text = path.read_text()
+    path.write_text(text[:-5])
