@@ -1,5 +1,6 @@
 """Following a run: what is shown, and when it ends by itself."""
 
+import contextlib
 import io
 import signal
 import subprocess
@@ -30,11 +31,16 @@ def write(path, **changes):
     return write_run(path, run, values, values, **{"logged": LOGGED} | changes)
 
 
+HELD = {}  # the living processes, by directory
+
+
 @pytest.fixture
 def path(tmp_path):
     """A running run whose process lives."""
     path = write(tmp_path / "a")
-    with rundir.locked(path):
+    with contextlib.ExitStack() as process:
+        process.enter_context(rundir.locked(path))
+        HELD[path] = process
         yield path
 
 
@@ -55,7 +61,18 @@ def seen(path, monkeypatch, *events, every=20.0):
 
 
 def ends(path, status="finished"):
-    return lambda: write_manifest(path, status=status)
+    def end():
+        write_manifest(path, status=status)
+        HELD[path].close()
+
+    return end
+
+
+@pytest.mark.parametrize("before", ["preempted", "failed"])
+def test_a_run_that_is_resumed_right_now_is_followed(before, path, monkeypatch):
+    write_manifest(path, status=before)
+    shown = seen(path, monkeypatch, lambda: write_manifest(path, status="running"), ends(path))
+    assert shown[-1].endswith("finished")
 
 
 def test_a_log_gets_lines_until_the_run_ends(path, monkeypatch):
@@ -148,7 +165,7 @@ def test_a_run_that_ends_between_two_questions_is_not_called_gone(tmp_path, monk
 
     def read_and_end(path):
         result = read_results(path)
-        ends(path)()
+        write_manifest(path, status="finished")
         return result
 
     living = lambda path: "a process" if rundir.status(path) == "running" else None
