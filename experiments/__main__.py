@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxmeta import registry, signals
-from jaxmeta.config import SECTIONS, Run
+from jaxmeta.config import Run
 from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError, Preempted
+from jaxmeta.sections import SECTIONS
 from jaxmeta.settings import field_names
 
 
@@ -89,7 +90,7 @@ def parser() -> Parser:
     bench = command("bench", "measure frames/s and the share of the matmul peak")
     bench.add_argument("--out", type=Path, default=Path("runs/bench.jsonl"))
     bench.add_argument("--workers", type=int, nargs="+", default=[16, 128, 1024])
-    bench.add_argument("--methods", nargs="+", default=["rl2", "varibad", "ldm"])
+    bench.add_argument("--methods", nargs="+", default=["rl2", "mixreg", "varibad", "ldm"])
     return top
 
 

@@ -20,8 +20,8 @@ from jaxmeta.errors import ConfigError
 from jaxmeta.statistics import WINDOW, evaluations, moving_average, seed_band
 
 # Okabe and Ito's colours, told apart with every common colour vision.
-COLOURS = {"rl2": "#0072B2", "varibad": "#E69F00", "ldm": "#D55E00"}
-MORE_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#8C6D1F", "#555555")
+COLOURS = {"rl2": "#0072B2", "mixreg": "#56B4E9", "varibad": "#E69F00", "ldm": "#D55E00"}
+MORE_COLOURS = ("#009E73", "#CC79A7", "#8C6D1F", "#555555")
 matplotlib.rcdefaults()  # a matplotlibrc in the current folder may ask for anything
 STYLE: Any = {
     "font.size": 9,

@@ -6,7 +6,7 @@ from jaxmeta.config import Run
 
 
 def runs(**given: Any) -> dict[str, Run]:
-    """Return LDM, RL2, variBAD and the two oracles: 8 seeds of 1e8 frames.
+    """Return LDM, RL2, Mixreg, variBAD and the two oracles: 8 seeds of 1e8 frames.
 
     Oracles are the same methods, trained on the training and the test goals.
     """
@@ -14,6 +14,7 @@ def runs(**given: Any) -> dict[str, Run]:
     return {
         "ldm": Run(method="ldm", **shared),
         "rl2": Run(method="rl2", **shared),
+        "mixreg": Run(method="mixreg", **shared),
         "varibad": Run(method="varibad", **shared),
         "rl2-oracle": Run(method="rl2", train_split="oracle", **shared),
         "varibad-oracle": Run(method="varibad", train_split="oracle", **shared),

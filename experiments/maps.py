@@ -24,12 +24,13 @@ from jaxmeta import rundir
 from jaxmeta.agent import Params, Transition, greedy
 from jaxmeta.algorithm import Algorithm, hyper, sample_tasks
 from jaxmeta.belief import Belief, sample
-from jaxmeta.config import VAE, Run
+from jaxmeta.config import Run
 from jaxmeta.env import Array, Key
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagine import mixture_weights
 from jaxmeta.loading import build, load
 from jaxmeta.rollout import adaptation, collect
+from jaxmeta.sections import VAE
 from jaxmeta.statistics import by_task
 from jaxmeta.trial import Trial
 

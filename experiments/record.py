@@ -16,7 +16,7 @@ from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import Death, Table
 from jaxmeta.statistics import of_seeds, rows, whole_evaluations
 
-LABELS = {"rl2": "RL²", "varibad": "variBAD", "ldm": "LDM"}
+LABELS = {"rl2": "RL²", "mixreg": "Mixreg", "varibad": "variBAD", "ldm": "LDM"}
 POLICIES = ("greedy", "sampled")
 FIRST_VERSION = 1  # of environments in manifests that are older than versions
 FILES = (rundir.TASKS, rundir.METRICS, rundir.EVALUATION)

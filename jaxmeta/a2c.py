@@ -5,10 +5,10 @@ import optax
 from jax import lax
 
 from jaxmeta.agent import Params, Transition
-from jaxmeta.config import A2C
 from jaxmeta.env import Array
 from jaxmeta.recurrent import Evaluated
 from jaxmeta.returns import gae
+from jaxmeta.sections import A2C
 
 
 def a2c_loss(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, dict[str, Array]]:
@@ -17,12 +17,24 @@ def a2c_loss(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, dict
     0.5 mean (R - V)^2 - mean A log pi - c mean H, with generalised advantages A from the
     same values, not normalised, and R = A + V.
     """
-    value = lax.stop_gradient(evaluated.value)
-    bootstrap = lax.stop_gradient(evaluated.bootstrap)
+    advantage, returns = targets(evaluated, tr, hp)
+    return loss_towards(evaluated, advantage, returns, hp)
+
+
+def targets(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, Array]:
+    """Return generalised advantages A and returns R = A + V, [T, W], without gradients."""
+    value, bootstrap = lax.stop_gradient((evaluated.value, evaluated.bootstrap))
     by_worker = jax.vmap(gae, in_axes=(1, 1, 1, 0, None, None), out_axes=1)
     advantage = by_worker(tr.reward, value, tr.discount, bootstrap, hp.gamma, hp.gae_lambda)
+    return advantage, advantage + value
+
+
+def loss_towards(
+    evaluated: Evaluated, advantage: Array, returns: Array, hp: A2C
+) -> tuple[Array, dict[str, Array]]:
+    """Return the loss for given advantages and returns [T, W], and its parts."""
     policy_loss = -(advantage * evaluated.log_prob).mean()
-    value_loss = ((advantage + value - evaluated.value) ** 2).mean()
+    value_loss = ((returns - evaluated.value) ** 2).mean()
     entropy = evaluated.entropy.mean()
     loss = policy_loss + hp.value_coef * value_loss - hp.entropy_coef * entropy
     return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}

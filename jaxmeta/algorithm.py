@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmeta import config
 from jaxmeta.agent import Agent, Params, Transition
 from jaxmeta.belief import Belief
+from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key, Task
+from jaxmeta.sections import A2C, VAE, Imagination, Mixing
 
 State = Any
 Metrics = dict[str, Array]
@@ -19,20 +20,21 @@ Metrics = dict[str, Array]
 class Hyper(NamedTuple):
     """A Run's sections with their floats as arrays: the leaves that a sweep may vary."""
 
-    a2c: config.A2C
-    vae: config.VAE
-    imagination: config.Imagination
+    a2c: A2C
+    vae: VAE
+    imagination: Imagination
+    mixing: Mixing
 
 
-for _section in (config.A2C, config.VAE, config.Imagination):
+for _section in (A2C, VAE, Imagination, Mixing):
     _floats = [f.name for f in fields(_section) if f.type is float]
     _others = [f.name for f in fields(_section) if f.type is not float]
     jax.tree_util.register_dataclass(_section, data_fields=_floats, meta_fields=_others)
 
 
-def hyper(run: config.Run) -> Hyper:
+def hyper(run: Run) -> Hyper:
     """Return the run's hyper-parameters as a pytree of float32 scalars."""
-    sections = Hyper(run.a2c, run.vae, run.imagination)
+    sections = Hyper(run.a2c, run.vae, run.imagination, run.mixing)
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sections)
 
 

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 
 from jaxmeta.agent import Params
 from jaxmeta.buffers import Replayed
-from jaxmeta.config import VAE, Run
+from jaxmeta.config import Run
 from jaxmeta.decoders import expected_reward, multi_decoder, random_bytes, single_decoder
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.networks import Encoder, call, example_action, example_obs
+from jaxmeta.sections import VAE
 
 
 class Gaussian(NamedTuple):

@@ -1,8 +1,6 @@
 """Run: the typed, frozen and complete description of one training run.
 
-This module imports no jax: a bad command line is refused in a fraction of a second. Fields
-that are floats become traced numbers in the compiled step, so a sweep over them is a
-`vmap`; integers and words are structure.
+This module imports no jax: a bad command line is refused in a fraction of a second.
 """
 
 import dataclasses
@@ -10,163 +8,34 @@ import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from jaxmeta import registry
 from jaxmeta.errors import ConfigError
-from jaxmeta.settings import check_value, field_names, read_object, setting, shown, shown_name
+from jaxmeta.sections import (
+    A2C,
+    COMMON_SECTIONS,
+    PRESETS,
+    SECTIONS,
+    VAE,
+    Evaluation,
+    Imagination,
+    Mixing,
+    Networks,
+    TrialOptions,
+)
+from jaxmeta.settings import (
+    check_value,
+    count,
+    field_names,
+    frame_count,
+    read_object,
+    setting,
+    shown,
+    shown_name,
+)
 
-# No one means to pass these limits: a number beyond them is a slip that takes all memory.
-units = partial(setting, low=1, high=100_000)
-count = partial(setting, low=1, high=1_000_000)
-frame_count = partial(setting, low=1, high=10**15)
 MOST_UPDATES = 2**31 - 1  # they are counted in int32
-
-
-@dataclass(frozen=True)
-class TrialOptions:
-    """The trial: several episodes of one task."""
-
-    episodes: int = count(4, "episodes of a trial (N)")
-    boundary: str = setting(
-        "terminal",
-        "what the agent sees at an episode's end: its last observation, or the next start",
-        choices=("terminal", "start"),
-    )
-
-
-@dataclass(frozen=True)
-class Networks:
-    """Sizes of the agent's networks."""
-
-    state_embedding: int = units(32, "units of the state embedding")
-    action_embedding: int = units(16, "units of the action embedding; 0: not seen", low=0)
-    reward_embedding: int = units(16, "units of the reward embedding")
-    hidden: int = units(128, "units of the GRU")
-    head: int = units(128, "entries of the encoder's mean, and of its logvar")
-    policy_layers: tuple[int, ...] = units((128,), "hidden layers of actor and critic")
-    policy_sees_obs: bool = setting(True, "whether the policy reads the observation itself")
-
-
-@dataclass(frozen=True)
-class A2C:
-    """Advantage actor-critic, one gradient step per update (LDM's gridworld settings)."""
-
-    learning_rate: float = setting(7e-4, "of the policy (RMSprop)", low=0.0)
-    encoder_learning_rate: float = setting(7e-4, "of an encoder trained by RL (Adam)", low=0.0)
-    gamma: float = setting(0.95, "discount", low=0.0, high=1.0)
-    gae_lambda: float = setting(0.95, "decay of generalised advantages", low=0.0, high=1.0)
-    value_coef: float = setting(0.5, "weight of the value loss", low=0.0)
-    entropy_coef: float = setting(0.1, "weight of the entropy bonus", low=0.0)
-    max_grad_norm: float = setting(0.5, "largest gradient norm, per parameter group", low=0.0)
-    rmsprop_decay: float = setting(0.99, "decay of the mean square", low=0.0, below=1.0)
-    rmsprop_eps: float = setting(1e-5, "added to the root, not under it", low=0.0)
-
-
-@dataclass(frozen=True)
-class VAE:
-    """The belief over tasks: latent, reward decoder, evidence lower bound, replay."""
-
-    latent: int = units(5, "dimensions of the latent")
-    decoder: str = setting(
-        "single",
-        "one output for the inputs below, or one per cell from the latent alone (multi)",
-        choices=("single", "multi"),
-    )
-    decoder_inputs: tuple[str, ...] = setting(
-        ("obs", "action", "next_obs"),
-        "what a single-head decoder reads beside the latent",
-        choices=("obs", "action", "next_obs"),
-    )
-    decoder_layers: tuple[int, ...] = units((64, 32), "hidden layers of the decoder")
-    dropout: float = setting(
-        0.5, "rate on the decoder's embedded inputs, never on the latent", low=0.0, below=1.0
-    )
-    learning_rate: float = setting(1e-3, "of encoder and decoder (Adam)", low=0.0)
-    updates: int = count(2, "gradient steps per update, where the belief has its own")
-    batch: int = count(25, "trajectories per gradient step")
-    capacity: int = setting(100_000, "trajectories that the replay holds", low=1, high=10**8)
-    replay: str = setting(
-        "ring",
-        "overwrite the oldest trajectory, or freeze when full (the public code)",
-        choices=("ring", "frozen"),
-    )
-    kl_weight: float = setting(1.0, "weight of the chained KL terms", low=0.0)
-    reduction: str = setting(
-        "sum",
-        "of the reconstruction over decoded steps (mean: the public code of LDM)",
-        choices=("sum", "mean"),
-    )
-    pairs: str = setting(
-        "random",
-        "(latent, step) pairs that a single-head decoder is trained on",
-        choices=("random", "all"),
-    )
-    elbo_latents: int = count(32, "latents drawn per trajectory, with pairs=random")
-    elbo_steps: int = count(30, "steps decoded per latent, with pairs=random")
-
-
-@dataclass(frozen=True)
-class Imagination:
-    """LDM's mixture workers."""
-
-    normal: int = count(14, "workers per group that live in real tasks (n)")
-    mixture: int = count(2, "workers per group that live in imagined ones", low=0)
-    beta: float = setting(
-        1.0, "range of the mixture weights; 1: convex, more: beyond the training tasks", low=0.0
-    )
-    weights: str = setting(
-        "per_worker",
-        "one weight per normal worker (paper, Eq. 1), or one per latent dimension too (code)",
-        choices=("per_worker", "per_dimension"),
-    )
-    latents: str = setting(
-        "samples", "what is mixed: posterior samples or means", choices=("samples", "means")
-    )
-    dropout: str = setting(
-        "on", "the decoder's dropout while it pays mixture workers", choices=("on", "off")
-    )
-    roles: str = setting(
-        "last",
-        "mixture workers: the last of each group, or redrawn every update (code)",
-        choices=("last", "redrawn"),
-    )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """When and how the agent is evaluated on fixed tasks."""
-
-    every: int = frame_count(1_000_000, "frames between evaluations, rounded up to updates")
-    rollouts: int = count(4, "trials per task of the sampling policy")
-
-
-# Paper and public code disagree (Lee & Chung 2021): each field can be set alone, a preset
-# sets them together. By method.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {},
-    "reference": {
-        "varibad": {"vae.replay": "frozen"},
-        "ldm": {
-            "imagination.weights": "per_dimension",
-            "imagination.roles": "redrawn",
-            "vae.reduction": "mean",
-            "vae.replay": "frozen",
-            "vae.pairs": "all",
-        },
-    },
-}
-
-SECTIONS: dict[str, type] = {
-    "trial": TrialOptions,
-    "networks": Networks,
-    "a2c": A2C,
-    "vae": VAE,
-    "imagination": Imagination,
-    "evaluation": Evaluation,
-}
-COMMON_SECTIONS = ("trial", "networks", "evaluation")
 BASE = ("env", "method", "preset")  # what decides the sections and every value left out
 
 
@@ -201,6 +70,7 @@ class Run:
     a2c: A2C = None  # type: ignore[assignment]
     vae: VAE = None  # type: ignore[assignment]
     imagination: Imagination = None  # type: ignore[assignment]
+    mixing: Mixing = None  # type: ignore[assignment]
     evaluation: Evaluation = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:

@@ -10,9 +10,10 @@ from jax import lax
 
 from jaxmeta.agent import Params
 from jaxmeta.buffers import Replayed
-from jaxmeta.config import VAE, Run
+from jaxmeta.config import Run
 from jaxmeta.env import Array, Binary, Env, Key
 from jaxmeta.networks import CellDecoder, RewardDecoder, call, example_action, example_obs
+from jaxmeta.sections import VAE
 
 ALL_PAIRS_CHUNK = 11  # latents decoded at a time with pairs=all: bounds memory
 

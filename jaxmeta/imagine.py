@@ -8,9 +8,9 @@ from jax import lax
 
 from jaxmeta.agent import Params
 from jaxmeta.belief import Belief, sample
-from jaxmeta.config import VAE, Imagination
 from jaxmeta.env import Array, Env, EnvState, Key, Step, Task, Wrapper
 from jaxmeta.rollout import WORKERS
+from jaxmeta.sections import VAE, Imagination
 
 
 class MixtureTask(NamedTuple):

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import unfreeze
 
-from jaxmeta.config import VAE, Networks
 from jaxmeta.env import Array, Box, Discrete, Env, Key
 from jaxmeta.gru import affine, gru_replay, gru_step, gru_unroll, init_gru
+from jaxmeta.sections import VAE, Networks
 
 
 def pytorch_uniform(key: Key, shape: tuple[int, ...], fan_in: int) -> Array:
@@ -243,8 +243,8 @@ def call(module: nn.Module, params: Any, *args: Any, method: str = "__call__") -
 
 
 def as_vector(action: Array, space: Discrete | Box) -> Array:
-    """Return an action as float32: one-hot where it is discrete."""
-    if isinstance(space, Discrete):
+    """Return an action as float32: one-hot where it is discrete, unless it is that already."""
+    if isinstance(space, Discrete) and jnp.issubdtype(action.dtype, jnp.integer):
         return jax.nn.one_hot(action, space.n)
     return action.astype(jnp.float32)
 

@@ -22,6 +22,16 @@ class Evaluated(NamedTuple):
     bootstrap: Array  # [W] the value after the last step
 
 
+class Sequences(NamedTuple):
+    """What the encoder and the policy read, [T, W]; floats, so that it can be mixed."""
+
+    obs: Array  # [T + 1, W, O] at each step, and after the last
+    action: Array  # [T, W, A] one-hot where actions are discrete
+    reward: Array  # [T, W]
+    seen: Array  # [T, W, O]
+    keep: Array  # [T, W] 0 at a trial's end
+
+
 class Recurrent(NamedTuple):
     """The actor-critic's functions; `params` has the groups "encoder" and "policy".
 
@@ -33,12 +43,15 @@ class Recurrent(NamedTuple):
       evaluate: (params, rollout [T, W]) -> Evaluated; gradients flow through time. It
         takes the rollout's hidden states as given, so `params` must be those that
         collected it.
+      unroll: (params, sequences [T, W], actions [T, W]) -> Evaluated for inputs that no
+        agent met; it computes the hidden states.
     """
 
     encoder: Encoder
     init: Callable[[Key], Params]
     agent: Agent
     evaluate: Callable[[Params, Rollout], Evaluated]
+    unroll: Callable[[Params, Sequences, Array], Evaluated]
 
 
 def recurrent(env: Env, run: Run, head: int) -> Recurrent:
@@ -70,13 +83,21 @@ def recurrent(env: Env, run: Run, head: int) -> Recurrent:
         keep = 1.0 - tr.over
         inputs = (tr.action, tr.seen, tr.reward, keep, known)
         hs = call(encoder, params["encoder"], *inputs, method="replay")
+        return judge(params, hs, jnp.concatenate([tr.obs, tr.seen[-1:]]), tr.action)
+
+    def unroll(params: Params, read: Sequences, actions: Array) -> Evaluated:
+        inputs = (read.action, read.seen, read.reward, read.keep)
+        hs = call(encoder, params["encoder"], *inputs, method="unroll")
+        return judge(params, hs, read.obs, actions)
+
+    def judge(params: Params, hs: Array, obs: Array, actions: Array) -> Evaluated:
+        """Return what the policy says of actions [T, W], from memories and obs [T + 1, W]."""
         latent = call(encoder, params["encoder"], hs, method="posterior")
-        obs = jnp.concatenate([tr.obs, tr.seen[-1:]])
         value = call(policy, params["policy"], obs, latent, method="value")
         before = tuple(x[:-1] for x in latent)
-        outputs = call(policy, params["policy"], tr.obs, before, method="act")
+        outputs = call(policy, params["policy"], obs[:-1], before, method="act")
         pi = dists.distribution(outputs, env.action_space)
-        return Evaluated(pi.log_prob(tr.action), pi.entropy(), value[:-1], value[-1])
+        return Evaluated(pi.log_prob(actions), pi.entropy(), value[:-1], value[-1])
 
     agent = Agent(
         draw=lambda key: dists.draw(key, env.action_space),
@@ -84,4 +105,4 @@ def recurrent(env: Env, run: Run, head: int) -> Recurrent:
         act=act,
         observe=observe,
     )
-    return Recurrent(encoder, init, agent, evaluate)
+    return Recurrent(encoder, init, agent, evaluate, unroll)

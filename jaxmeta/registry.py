@@ -114,7 +114,7 @@ def method_spec(name: str) -> MethodSpec:
       ConfigError: an unknown name.
     """
     if is_file(name):
-        sections = ("a2c", "vae", "imagination")
+        sections = ("a2c", "vae", "imagination", "mixing")
         return MethodSpec(name, with_function(name), "from a file", sections)
     return _find("methods", "method", name)
 

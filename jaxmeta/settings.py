@@ -9,6 +9,7 @@ import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import field
+from functools import partial
 from typing import Any
 
 from jaxmeta.errors import ConfigError
@@ -32,6 +33,12 @@ def setting(
     """Return a dataclass field with its meaning and what it may be (low <= value <= high)."""
     limits = {"low": low, "high": high, "below": below, "choices": choices}
     return field(default=default, metadata={"doc": doc, **limits})
+
+
+# No one means to pass these limits: a number beyond them is a slip that takes all memory.
+units = partial(setting, low=1, high=100_000)
+count = partial(setting, low=1, high=1_000_000)
+frame_count = partial(setting, low=1, high=10**15)
 
 
 def field_names(owner: Any) -> list[str]:

@@ -15,7 +15,7 @@ from jaxmeta.programs import Course, initial, run_updates
 from jaxmeta.seeds import over_seeds, seed_mesh
 from jaxmeta.trial import Trial
 
-METHODS = ("rl2", "varibad", "ldm")
+METHODS = ("rl2", "mixreg", "varibad", "ldm")
 SIZES = {
     "trial.episodes": 2,
     "networks.hidden": 16,

@@ -12,6 +12,12 @@ METHODS = {
             ("a2c",),
         ),
         MethodSpec(
+            "mixreg",
+            "jaxmeta.algorithms.mixreg:mixreg",
+            "RL2 trained on mixtures of its workers' trials (Wang et al. 2020)",
+            ("a2c", "mixing"),
+        ),
+        MethodSpec(
             "varibad",
             "jaxmeta.algorithms.varibad:varibad",
             "a policy that acts on a learned belief over tasks (Zintgraf et al. 2020)",

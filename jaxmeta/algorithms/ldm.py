@@ -17,12 +17,13 @@ from jaxmeta.a2c import a2c_loss, by_group, descend, encoder_optimiser, policy_o
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
 from jaxmeta.belief import variational_belief
-from jaxmeta.config import VAE, Run
+from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.imagine import MixtureTask, latent_mixture, mixture_weights
 from jaxmeta.networks import Encoder
 from jaxmeta.recurrent import recurrent
 from jaxmeta.rollout import WORKERS_AXIS, Rollout, collect
+from jaxmeta.sections import VAE
 
 
 class LDMState(NamedTuple):

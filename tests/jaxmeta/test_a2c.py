@@ -8,8 +8,8 @@ import pytest
 from jaxmeta.a2c import a2c_loss, by_group, descend, encoder_optimiser, policy_optimiser
 from jaxmeta.agent import Transition
 from jaxmeta.algorithm import hyper  # noqa: F401 - makes the sections pytrees
-from jaxmeta.config import A2C
 from jaxmeta.recurrent import Evaluated
+from jaxmeta.sections import A2C
 
 T, W = 6, 3
 HP = A2C(gamma=0.9, gae_lambda=0.8, value_coef=0.6, entropy_coef=0.05)

@@ -12,9 +12,9 @@ import jaxmeta
 from jaxmeta.algorithm import hyper
 from jaxmeta.belief import Gaussian, chained_kl, kl, variational_belief
 from jaxmeta.buffers import Replayed
-from jaxmeta.config import VAE, Networks
 from jaxmeta.env import Binary, Box, Cells, Discrete, Env, Real
 from jaxmeta.networks import Encoder
+from jaxmeta.sections import VAE, Networks
 from jaxmeta.trial import trial
 
 SIZES = Networks(state_embedding=6, action_embedding=3, reward_embedding=2, hidden=7, head=4)

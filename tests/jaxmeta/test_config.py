@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta import registry
-from jaxmeta.config import PRESETS, Run
+from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
+from jaxmeta.sections import PRESETS
 
 FULL = json.loads(Run(method="ldm").to_json())
 RESULTS = sorted(Path(__file__).parents[2].glob("experiments/results/**/config.json"))
@@ -273,7 +274,7 @@ def test_methods_have_only_their_sections():
 def test_unknown_names_list_what_there_is():
     with pytest.raises(ConfigError, match=r"gridworld-extrapolation.*did you mean gridworld"):
         Run(env="gridwrld")
-    with pytest.raises(ConfigError, match=r"ldm, rl2, varibad"):
+    with pytest.raises(ConfigError, match=r"ldm, mixreg, rl2, varibad"):
         Run(method="sac")
     with pytest.raises(ConfigError, match="paper, reference"):
         Run(preset="both")

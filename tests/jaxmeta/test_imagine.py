@@ -13,10 +13,10 @@ import jaxmeta
 from envs.gridworld import gridworld
 from jaxmeta.agent import Agent
 from jaxmeta.belief import variational_belief
-from jaxmeta.config import VAE, Imagination, Networks
 from jaxmeta.imagine import MixtureTask, latent_mixture, mixture_weights
 from jaxmeta.networks import Encoder
 from jaxmeta.rollout import collect
+from jaxmeta.sections import VAE, Imagination, Networks
 from jaxmeta.trial import trial
 
 SIZES = Networks(state_embedding=6, action_embedding=3, reward_embedding=2, hidden=7, head=4)

@@ -7,9 +7,9 @@ import pytest
 
 import jaxmeta
 from jaxmeta.algorithm import hyper
-from jaxmeta.config import VAE, Networks
 from jaxmeta.env import Box, Discrete
 from jaxmeta.networks import Encoder, Linear, Policy, RewardDecoder, call
+from jaxmeta.sections import VAE, Networks
 
 SIZES = Networks(state_embedding=8, action_embedding=4, reward_embedding=3, hidden=16, head=5)
 

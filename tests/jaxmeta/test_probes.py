@@ -20,11 +20,12 @@ from jaxmeta.agent import Agent
 from jaxmeta.algorithm import hyper, sample_tasks
 from jaxmeta.belief import Belief, Gaussian
 from jaxmeta.buffers import replayed
-from jaxmeta.config import VAE, Imagination, Run
+from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagine import MixtureTask, latent_mixture
 from jaxmeta.loading import build
 from jaxmeta.rollout import WORKERS, collect
+from jaxmeta.sections import VAE, Imagination
 from jaxmeta.seeds import over_seeds, seed_mesh
 from jaxmeta.trial import trial
 from tests import probes

@@ -8,11 +8,11 @@ import pytest
 
 import jaxmeta
 from jaxmeta.agent import greedy
-from jaxmeta.config import Networks
 from jaxmeta.env import Box, Discrete, Env, Real, mdp_step
 from jaxmeta.gru import gru_unroll
 from jaxmeta.recurrent import recurrent
 from jaxmeta.rollout import collect
+from jaxmeta.sections import Networks
 from jaxmeta.trial import trial
 
 SIZES = Networks(
