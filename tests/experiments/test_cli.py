@@ -100,6 +100,29 @@ def test_bad_input_is_one_line_and_exit_code_2(line, capsys, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+DAMAGED = {
+    "unknown": ({"a2c.gama": 0.9}, "a2c.gama: ldm on gridworld has no such field; did you mean"),
+    "missing": ({"a2c.gamma": None}, "a2c.gamma: missing; config.json holds every field"),
+    "mistyped": ({"a2c.gamma": [0.9]}, "a2c.gamma = [0.9]: must be a number >= 0 and <= 1"),
+    "hostile": ({"a2c.gamma": "\x1b[2J" + "9" * 5000}, "a2c.gamma = '\\x1b[2J999"),
+}
+
+
+@pytest.mark.fault("config.json with unknown, missing, mistyped or hostile fields")
+@pytest.mark.parametrize("damage", DAMAGED)
+@pytest.mark.parametrize("command", ["resume", "evaluate", "report"])
+def test_a_bad_configuration_in_a_directory_is_one_line(damage, command, trained, tmp_path, capsys):
+    changed, said = DAMAGED[damage]
+    config = json.loads((trained[0] / "config.json").read_text()) | changed
+    written = {k: v for k, v in config.items() if v is not None}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    assert main([command, str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert len(error) < 500
+
+
 def test_bad_input_is_refused_before_jax_is_imported():
     code = (
         "import sys; from experiments.__main__ import main;"
