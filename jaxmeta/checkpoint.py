@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,16 +59,23 @@ def is_key(x: Any) -> bool:
     return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def on_host(x: Any) -> np.ndarray:
-    """Return a leaf as a NumPy array of its own: what it came from may be donated."""
-    return np.array(jax.device_get(jax.random.key_data(x) if is_key(x) else x))
+class Leaf(NamedTuple):
+    """A leaf on the host; typed keys have data of another dtype and shape than their own."""
+
+    dtype: str
+    shape: list[int]
+    data: np.ndarray
 
 
-def described(x: Any, data: np.ndarray) -> dict[str, Any]:
-    """Return a leaf's entry in the index."""
-    content = np.ascontiguousarray(data).reshape(-1).view(np.uint8)  # for any dtype
-    sha256 = hashlib.sha256(content.data).hexdigest()
-    return {"dtype": str(x.dtype), "shape": list(x.shape), "sha256": sha256}
+def on_host(x: Any) -> Leaf:
+    """Return a leaf with data of its own: what it came from may be donated."""
+    data = np.asarray(jax.device_get(jax.random.key_data(x) if is_key(x) else x))
+    return Leaf(str(x.dtype), list(x.shape), data if data.flags.owndata else data.copy())
+
+
+def sha256(data: np.ndarray) -> str:
+    """Return the hash of an array's content, whatever its dtype."""
+    return hashlib.sha256(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def seal(index: dict[str, Any]) -> str:
@@ -77,7 +85,7 @@ def seal(index: dict[str, Any]) -> str:
 
 
 class Writer:
-    """Writes checkpoints in the background; a context manager that waits for the last.
+    """Writes checkpoints in a thread; a context manager that waits for the last.
 
     Raises, from every method:
       CheckpointError: the checkpoint before could not be written, or this one cannot.
@@ -88,39 +96,58 @@ class Writer:
         self.folder, self.pinned = folder, pinned
         for stale in folder.glob("*orbax-checkpoint-tmp*"):
             shutil.rmtree(stale)
-        options = ocp.CheckpointManagerOptions(max_to_keep=None)
+        options = ocp.CheckpointManagerOptions(max_to_keep=None, enable_async_checkpointing=False)
         self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
-        self.pending: int | None = None
+        self.thread = ThreadPoolExecutor(1)
+        self.writing: Future[None] | None = None
+        self.pending: int | None = None  # the update being written
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, kind: type | None, *error: Any) -> None:
+        self.thread.shutdown()
         hidden = (Exception,) if kind else ()  # by the error that is on its way already
         with contextlib.suppress(*hidden):
             self.manager.close()
 
     def save(self, update: int, items: Mapping[str, Tree], notes: Mapping[str, Any]) -> int | None:
-        """Copy everything, then write it in the background; return what `confirm` did before."""
+        """Copy everything, then write it in the thread; return what `confirm` did before."""
         before = self.confirm()
-        arrays, leaves = {}, {}
-        for item, tree in items.items():
-            by_name = named(tree)
-            arrays[item] = {name: on_host(x) for name, x in by_name.items()}
-            leaves[item] = {n: described(x, arrays[item][n]) for n, x in by_name.items()}
-        index = {"version": VERSION, "update": update, "notes": notes, "leaves": leaves}
-        index["seal"] = seal(index)
-        self.require_space(sum(x.nbytes for tree in arrays.values() for x in tree.values()))
-        saves = {item: ocp.args.StandardSave(tree) for item, tree in arrays.items()}
-        saves[INDEX] = ocp.args.JsonSave(index)
-        try:
-            begun = self.manager.save(update, args=ocp.args.Composite(**saves))
-        except Exception as error:  # orbax and tensorstore raise many kinds
-            raise self.failed(update, error) from error
-        if not begun:
-            raise CheckpointError(f"{self.folder}: orbax did not save update {update}")
+        leaves = {
+            item: {name: on_host(x) for name, x in named(tree).items()}
+            for item, tree in items.items()
+        }
+        self.require_space(sum(x.data.nbytes for of in leaves.values() for x in of.values()))
+        self.writing = self.thread.submit(self.write, update, leaves, notes)
         self.pending = update
         return before
+
+    def write(
+        self, update: int, leaves: Mapping[str, Mapping[str, Leaf]], notes: Mapping[str, Any]
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+          RuntimeError: orbax did not.
+          Exception: whatever orbax and tensorstore make of a disk's refusal.
+        """
+        entries = {
+            item: {
+                name: {"dtype": x.dtype, "shape": x.shape, "sha256": sha256(x.data)}
+                for name, x in of.items()
+            }
+            for item, of in leaves.items()
+        }
+        index = {"version": VERSION, "update": update, "notes": notes, "leaves": entries}
+        index["seal"] = seal(index)
+        saves = {
+            item: ocp.args.StandardSave({name: x.data for name, x in of.items()})
+            for item, of in leaves.items()
+        }
+        saves[INDEX] = ocp.args.JsonSave(index)
+        if not self.manager.save(update, args=ocp.args.Composite(**saves)):
+            raise RuntimeError("orbax did not save it")
 
     def confirm(self) -> int | None:
         """Wait for the checkpoint being written and return the newest one's update.
@@ -128,9 +155,14 @@ class Writer:
         Only then are older ones deleted.
         """
         try:
-            self.manager.wait_until_finished()
+            if self.writing is not None:
+                self.writing.result()
         except Exception as error:
-            raise self.failed(self.pending, error) from error
+            raise CheckpointError(
+                f"{self.folder}: the checkpoint of update {self.pending} could not be written: "
+                f"{first_line(error)}; older ones are whole"
+            ) from error
+        self.writing = None
         there = steps(self.folder)
         if self.pending is not None and self.pending not in there:
             raise CheckpointError(f"{self.folder}: the checkpoint of {self.pending} is not there")
@@ -144,13 +176,6 @@ class Writer:
         """Return the newest checkpoint's update, be it still in writing; None: there is none."""
         there = steps(self.folder)
         return self.pending if self.pending is not None else there[-1] if there else None
-
-    def failed(self, update: int | None, error: Exception) -> CheckpointError:
-        """Return the error for a checkpoint that could not be written."""
-        return CheckpointError(
-            f"{self.folder}: the checkpoint of update {update} could not be written: "
-            f"{first_line(error)}; older ones are whole"
-        )
 
     def require_space(self, needed: int) -> None:
         """Refuse to begin what the disk has no room for."""
@@ -257,7 +282,7 @@ def whole(item: str, stored: dict[str, Any], leaves: dict[str, Any], like: Tree)
     def leaf(path: Any, x: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         data = np.asarray(stored[name])
-        if described(x, data)["sha256"] != leaves[name]["sha256"]:
+        if sha256(data) != leaves[name]["sha256"]:
             raise CheckpointError(f"leaf {item}.{name} is damaged (its sha256 differs)")
         found = jax.random.wrap_key_data(jnp.asarray(data)) if is_key(x) else data
         if (found.dtype, found.shape) != (x.dtype, x.shape):
