@@ -102,7 +102,7 @@ def how_options(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--debug-nans", action="store_true",
-        help="name the primitive that makes a NaN (slower, update by update)",
+        help="write nothing, but name the operation that makes the first NaN (slow)",
     )  # fmt: skip
 
 
@@ -175,14 +175,18 @@ def train_in(run: Run, out: Path, args: argparse.Namespace) -> int:
     from jaxmeta.periods import period
 
     period(args.checkpoint_every)
-    if rundir.check(run, out) == "finished":
+    if args.debug_nans:
+        rundir.check(run, out)
+        return debug_nans(run, out)
+    complete = rundir.check(run, out) == "finished" and rundir.has_last_checkpoint(out)
+    if complete and args.command == "train":
         print(f"{out}: this run is finished already")
     else:
         rundir.require_free(out)
 
         from experiments.progress import train_with_progress
 
-        train_with_progress(run, out, args.checkpoint_every, args.debug_nans)
+        train_with_progress(run, out, args.checkpoint_every)
         print(f"{out}: finished; `jaxmeta report {out}` draws it")
     dead = rundir.dead_seeds(out)
     for seed, death in dead.items():
@@ -192,6 +196,15 @@ def train_in(run: Run, out: Path, args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if dead else 0
+
+
+def debug_nans(run: Run, out: Path) -> int:
+    """Say where the first NaN comes from; return the exit code, 1 if there is one."""
+    from experiments.progress import find_nan_with_progress
+
+    found = find_nan_with_progress(run, out)
+    print(found or "no infinity or NaN")
+    return 1 if found else 0
 
 
 def evaluate_command(args: argparse.Namespace) -> None:

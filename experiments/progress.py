@@ -11,19 +11,16 @@ from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
 from experiments.words import QUIET_S, news, remaining
 from jaxmeta.config import Run
+from jaxmeta.debugging import find_nan
 from jaxmeta.loading import Result, build
 from jaxmeta.seeds import divisor
 from jaxmeta.session import Status
 from jaxmeta.training import train
 
 
-def train_with_progress(
-    run: Run, out: Path, checkpoint_every: str = "120s", debug_nans: bool = False
-) -> Result:
+def train_with_progress(run: Run, out: Path, checkpoint_every: str = "120s") -> Result:
     """Train a run, or go on with it, and show how it goes."""
-    go = functools.partial(
-        train, run, out, checkpoint_every=checkpoint_every, debug_nans=debug_nans
-    )
+    go = functools.partial(train, run, out, checkpoint_every=checkpoint_every)
     console = Console()
     env, _ = build(run)
     per_update = run.frames_per_update(env.env.horizon)
@@ -42,6 +39,15 @@ def train_with_progress(
         with bar(console) as progress:
             return go(watch=bar_watch(progress, run.method))
     return go(watch=line_watch(console))
+
+
+def find_nan_with_progress(run: Run, out: Path) -> str | None:
+    """Look for the first NaN and show how far that is."""
+    console = Console(stderr=True)
+    with bar(console) as progress:
+        task = progress.add_task("checking", total=None, news="compiling")
+        watch = lambda at, of: progress.update(task, completed=at, total=of, news=f"update {at}")
+        return find_nan(run, out, watch=watch)
 
 
 def bar(console: Console) -> Progress:

@@ -8,7 +8,8 @@ from typing import Any
 from experiments import gridworld, quickstart
 from jaxmeta import rundir
 from jaxmeta.config import Run
-from jaxmeta.errors import ConfigError, NonFiniteError
+from jaxmeta.errors import ConfigError, NonFiniteError, Preempted
+from jaxmeta.signals import stop_requests
 
 Runs = dict[str, Run]  # by the name of their folder
 
@@ -33,7 +34,12 @@ def run_study(name: str, out: Path, given: dict[str, Any]) -> int:
     if name not in STUDIES:
         raise ConfigError(f"study = {name!r}: must be one of {', '.join(STUDIES)}")
     runs = STUDIES[name](**given)
-    finished = {n: rundir.check(run, out / n) == "finished" for n, run in runs.items()}
+    finished = {}
+    for folder, run in runs.items():
+        complete = rundir.check(run, out / folder) == "finished"
+        finished[folder] = complete and rundir.has_last_checkpoint(out / folder)
+        if not finished[folder]:
+            rundir.require_free(out / folder)
 
     if name != "quickstart":  # minutes long: measuring would be a good part of it
         announce(runs, out)
@@ -41,14 +47,17 @@ def run_study(name: str, out: Path, given: dict[str, Any]) -> int:
     from experiments.progress import train_with_progress
     from experiments.report import report
 
-    for name, run in runs.items():
-        if finished[name]:
-            print(f"{out / name}: finished already")
-            continue
-        try:
-            train_with_progress(run, out / name)
-        except NonFiniteError as error:  # the report tells of it; the others can go on
-            print(f"{out / name}: no seed is left: {error}")
+    with stop_requests() as stop_asked:
+        for name, run in runs.items():
+            if finished[name]:
+                print(f"{out / name}: finished already")
+                continue
+            try:
+                train_with_progress(run, out / name)
+            except NonFiniteError as error:  # the report tells of it; the others can go on
+                print(f"{out / name}: no seed is left: {error}")
+            if signal := stop_asked():
+                raise Preempted(f"{signal}: stopped after {out / name}")
     report([out / name for name in runs], out)
     return 1 if any(rundir.dead_seeds(out / name) for name in runs) else 0
 

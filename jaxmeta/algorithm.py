@@ -11,7 +11,7 @@ from jaxmeta.agent import Agent, Params, Transition
 from jaxmeta.belief import Belief
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key, Task
-from jaxmeta.sections import A2C, VAE, Imagination, Mixing
+from jaxmeta.sections import A2C, SECTIONS, TRACED, VAE, Imagination, Mixing
 
 State = Any
 Metrics = dict[str, Array]
@@ -26,7 +26,7 @@ class Hyper(NamedTuple):
     mixing: Mixing
 
 
-for _section in (A2C, VAE, Imagination, Mixing):
+for _section in (SECTIONS[name] for name in TRACED):
     _floats = [f.name for f in fields(_section) if f.type is float]
     _others = [f.name for f in fields(_section) if f.type is not float]
     jax.tree_util.register_dataclass(_section, data_fields=_floats, meta_fields=_others)

@@ -6,11 +6,12 @@ flat, as NumPy arrays under their dotted names.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,15 +22,19 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxmeta.errors import CheckpointError
+from jaxmeta.rundir import steps
+from jaxmeta.settings import one_line
 
 VERSION = 1  # of what the state holds; raised when an older checkpoint means something else
 KEPT = 2  # the newest checkpoints that stay
 INDEX = "index"
 DAMAGED = "damaged"  # beside the checkpoints: where unreadable ones are moved
+TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES)  # errors of the machine
 SPARE_BYTES = 2**20  # for what orbax writes beside the data
 
 log = logging.getLogger(__name__)
 Tree = Any
+Notes = dict[str, Any]
 
 
 class Restored(NamedTuple):
@@ -37,15 +42,8 @@ class Restored(NamedTuple):
 
     update: int
     items: dict[str, Tree]  # NumPy arrays and typed keys
-    notes: dict[str, Any]
-    damaged: dict[int, str]  # newer ones, and what is wrong with them
-
-
-def steps(folder: Path) -> list[int]:
-    """Return the updates that a folder has checkpoints of, oldest first, by a fresh look."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir())
+    notes: Notes
+    refused: dict[int, str]  # newer ones, and what is wrong with them
 
 
 def named(tree: Tree) -> dict[str, Any]:
@@ -68,7 +66,7 @@ class Leaf(NamedTuple):
 
 
 def on_host(x: Any) -> Leaf:
-    """Return a leaf with data of its own: what it came from may be donated."""
+    """Return a leaf on the host, in memory that nobody donates; NumPy arrays stay as they are."""
     data = np.asarray(jax.device_get(jax.random.key_data(x) if is_key(x) else x))
     return Leaf(str(x.dtype), list(x.shape), data if data.flags.owndata else data.copy())
 
@@ -160,7 +158,7 @@ class Writer:
         except Exception as error:
             raise CheckpointError(
                 f"{self.folder}: the checkpoint of update {self.pending} could not be written: "
-                f"{first_line(error)}; older ones are whole"
+                f"{reason(error)}; older ones are whole"
             ) from error
         self.writing = None
         there = steps(self.folder)
@@ -187,43 +185,55 @@ class Writer:
             )
 
 
-def newest_whole(folder: Path, like: Mapping[str, Tree]) -> Restored | None:
+def newest_whole(
+    folder: Path,
+    like: Mapping[str, Tree],
+    accept: Callable[[Notes], None] = lambda notes: None,
+    before: int | None = None,
+) -> Restored | None:
     """Return the newest checkpoint that passes all checks, None if there is none at all.
 
-    `like` holds the wanted items as pytrees of shapes. Newer ones that are damaged are
+    `like` holds the wanted items as pytrees of shapes; `accept` raises where the notes are of
+    no use; those after the update `before` do not count. Newer ones that cannot be used are
     warned of; nothing is changed.
 
     Raises:
       CheckpointError: there are checkpoints, but none can be used.
+      MemoryError, OSError: the machine, not the checkpoint, is in trouble.
     """
-    damaged: dict[int, str] = {}
-    for update in reversed(steps(folder)):
+    refused: dict[int, str] = {}
+    for update in reversed([x for x in steps(folder) if before is None or x <= before]):
         try:
             items, notes = read(folder, update, like)
+            accept(notes)
         except Exception as error:  # what damage makes orbax raise is unforeseeable
-            damaged[update] = first_line(error)
+            if isinstance(error, MemoryError) or getattr(error, "errno", None) in TRANSIENT:
+                raise
+            refused[update] = reason(error)
             continue
-        for bad, reason in damaged.items():
-            log.warning(
-                "%s: checkpoint %d is damaged (%s); %d is used", folder, bad, reason, update
-            )
-        return Restored(update, items, notes, damaged)
-    if damaged:
-        reasons = "; ".join(f"{update} ({reason})" for update, reason in damaged.items())
+        for bad, why in refused.items():
+            said = "%s: checkpoint %d cannot be used (%s); %d is used"
+            log.warning(said, folder, bad, why, update)
+        return Restored(update, items, notes, refused)
+    if refused:
+        reasons = "; ".join(f"{update} ({why})" for update, why in refused.items())
         raise CheckpointError(
             f"{folder}: no checkpoint can be used, nothing was changed: {reasons}"
         )
     return None
 
 
-def restore(folder: Path, like: Mapping[str, Tree]) -> Restored | None:
-    """Do what `newest_whole` does, and move damaged ones to `damaged/` beside the folder.
+def restore(
+    folder: Path, like: Mapping[str, Tree], accept: Callable[[Notes], None] = lambda notes: None
+) -> Restored | None:
+    """Do what `newest_whole` does, and move what cannot be used to `damaged/` beside the folder.
 
     Raises:
       CheckpointError: there are checkpoints, but none can be used; nothing was moved.
+      MemoryError, OSError: the machine, not the checkpoint, is in trouble.
     """
-    found = newest_whole(folder, like)
-    for update in found.damaged if found else ():
+    found = newest_whole(folder, like, accept)
+    for update in found.refused if found else ():
         log.warning("%s: checkpoint %d moved to %s", folder, update, move_aside(folder, update))
     return found
 
@@ -301,7 +311,6 @@ def move_aside(folder: Path, update: int) -> Path:
     return (folder / str(update)).rename(target)
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of what an exception says, or its kind."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+def reason(error: Exception) -> str:
+    """Return what an exception says, or its kind, in one line."""
+    return one_line(str(error)) or type(error).__name__

@@ -1,5 +1,6 @@
 """From a Run, or from a run's directory, to environment, method and trained agent."""
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,12 @@ from jaxmeta.agent import Agent, Params
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env
-from jaxmeta.errors import ConfigError
-from jaxmeta.programs import initial_states
+from jaxmeta.errors import CheckpointError, ConfigError
+from jaxmeta.programs import Members, initial_states, members
 from jaxmeta.trial import Trial, trial
 
 AGENT = "agent"  # the checkpoint's item to act with
+log = logging.getLogger(__name__)
 Method = Callable[[Trial, Run], Algorithm]
 
 
@@ -77,12 +79,12 @@ def build(
     return world, method(world, run)
 
 
-def trained_like(run: Run, algorithm: Algorithm) -> Trained:
-    """Return the shapes of a run's `Trained`."""
+def trained_like(who: Members, algorithm: Algorithm) -> Trained:
+    """Return the shapes of the members' `Trained`."""
 
     def start() -> Trained:
-        params = algorithm.params(initial_states(run, algorithm))
-        zero = jnp.zeros(run.seeds)
+        params = algorithm.params(initial_states(who, algorithm))
+        zero = jnp.zeros(len(who.seed))
         return Trained(params, Best(params, zero, zero.astype(jnp.int32)))
 
     return jax.eval_shape(start)
@@ -98,9 +100,20 @@ def read_result(path: Path, env: Env | None = None, method: Method | None = None
     run = rundir.read_run(path)
     _, algorithm = build(run, env, method)
     folder = path / rundir.CHECKPOINTS
-    found = checkpoint.newest_whole(folder, {AGENT: trained_like(run, algorithm)})
+    found = checkpoint.newest_whole(folder, {AGENT: trained_like(members(run), algorithm)})
     if found is None:
         raise ConfigError(f"{folder}: holds no checkpoint")
+    told = rundir.read_manifest(path)
+    if told.get("status") == "finished" and found.update != told.get("saved", found.update):
+        raise CheckpointError(
+            f"{folder}: the last checkpoint, of update {told['saved']}, cannot be used;"
+            f" `jaxmeta resume {path}` trains from update {found.update} on"
+        )
+    version = registry.env_version(run.env)
+    if told.get("env_version", version) != version:
+        log.warning(
+            "%s: made on version %s of its environment, not %s", path, told["env_version"], version
+        )
     trained = found.items[AGENT]
     return Result(
         rundir.read_metrics(path),

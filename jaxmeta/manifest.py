@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,14 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "nu
 ROOT = Path(__file__).parent.parent
 CODE = ("jaxmeta", "envs")  # what the numbers come from
 # What bits depend on; where it changes between two sessions of a run, that is said.
-BITS = ("code_sha256", "lock_sha256", "python", "versions", "devices", "processor", "xla_flags",
-        "matmul_precision", "debug_nans")  # fmt: skip
+BITS = (
+    "code_sha256", "own_code_sha256", "lock_sha256", "python", "versions", "devices", "threads",
+    "processor", "xla_flags", "jax_flags",
+)  # fmt: skip
+JAX_FLAGS = (
+    "jax_default_matmul_precision", "jax_enable_x64", "jax_disable_most_optimizations",
+    "jax_default_prng_impl", "jax_threefry_partitionable",
+)  # fmt: skip
 
 
 def now() -> str:
@@ -23,8 +30,16 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def describe(devices: list[str], matmul_precision: str | None) -> dict[str, Any]:
-    """Return the facts about this process; `commit` is None where there is no checkout."""
+def describe(
+    devices: list[str], jax_flags: dict[str, Any], own_code: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Return the facts about this process; `commit` is None where there is no checkout.
+
+    Args:
+      devices: their kinds.
+      jax_flags: the values of JAX_FLAGS.
+      own_code: the user's files with environment and method.
+    """
     lock = ROOT / "requirements.lock"
     changes = git("status", "--porcelain", "--untracked-files=no")
     return {
@@ -33,15 +48,24 @@ def describe(devices: list[str], matmul_precision: str | None) -> dict[str, Any]
         "commit": git("rev-parse", "HEAD"),
         "dirty": None if changes is None else bool(changes),
         "code_sha256": code_sha256(),
+        "own_code_sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in own_code],
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "devices": devices,
         "cores": os.cpu_count(),
+        "threads": threads(),
         "processor": processor(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "matmul_precision": matmul_precision or "default",
+        "jax_flags": jax_flags,
     }
+
+
+def threads() -> str:
+    """Return how many threads a computation on the CPU may use, which its bits depend on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    asked = os.environ.get("NPROC")
+    return f"{cores} cores" + (f", NPROC={asked}" if asked else "")
 
 
 def code_sha256() -> str:

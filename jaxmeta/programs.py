@@ -5,17 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jax.experimental import checkify
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxmeta.agent import Params
-from jaxmeta.algorithm import Algorithm, Metrics, State, hyper
+from jaxmeta.algorithm import Algorithm, Hyper, Metrics, State, hyper
 from jaxmeta.config import Run
 from jaxmeta.env import Array
-from jaxmeta.errors import NonFiniteError
 from jaxmeta.evaluation import evaluate
 from jaxmeta.seeds import SEEDS, over_seeds
 from jaxmeta.trial import Trial
@@ -46,16 +43,36 @@ def no_progress(algorithm: Algorithm, state: State) -> Progress:
     )
 
 
-def initial_states(run: Run, algorithm: Algorithm) -> State:
-    """Return all seeds' states, [seeds, ...]; seed s starts from `jax.random.key(s)`."""
-    hp = hyper(run)
-    return jax.vmap(lambda seed: algorithm.init(jax.random.key(seed), hp))(jnp.arange(run.seeds))
+class Members(NamedTuple):
+    """Who trains together: every seed of one run or of several, run by run."""
+
+    seed: Array  # [members]
+    hp: Hyper  # [members]
 
 
-def initial(run: Run, algorithm: Algorithm) -> Course:
-    """Return where all seeds begin, [seeds, ...]."""
-    states = initial_states(run, algorithm)
+def members(*runs: Run) -> Members:
+    """Return the members of runs of equal structure."""
+    seed = jnp.concatenate([jnp.arange(run.seeds) for run in runs])
+    of_runs = jax.tree.map(lambda *xs: jnp.stack(xs), *(hyper(run) for run in runs))
+    counts = jnp.array([run.seeds for run in runs])
+    hp = jax.tree.map(lambda x: jnp.repeat(x, counts, total_repeat_length=len(seed)), of_runs)
+    return Members(seed, hp)
+
+
+def initial_states(who: Members, algorithm: Algorithm) -> State:
+    """Return all members' states, [members, ...]; seed s starts from `jax.random.key(s)`."""
+    return jax.vmap(lambda seed, hp: algorithm.init(jax.random.key(seed), hp))(*who)
+
+
+def initial(who: Members, algorithm: Algorithm) -> Course:
+    """Return where all members begin, [members, ...]."""
+    states = initial_states(who, algorithm)
     return Course(states, jax.vmap(lambda state: no_progress(algorithm, state))(states))
+
+
+def course_like(who: Members, algorithm: Algorithm) -> Course:
+    """Return the shapes of the members' course."""
+    return jax.eval_shape(lambda: initial(who, algorithm))
 
 
 def run_updates(algorithm: Algorithm) -> Callable[[Course, Array, Array], Course]:
@@ -110,14 +127,14 @@ class Programs(NamedTuple):
 
 
 def compile_programs(
+    who: Members,
     run: Run,
     env: Trial,
     algorithm: Algorithm,
     mesh: jax.sharding.Mesh,
     tasks: Any,
-    debug_nans: bool = False,
 ) -> Programs:
-    """Return the programs, with the chunk's compiled; `debug_nans` makes it name primitives."""
+    """Return the programs of members with the structure of `run`; the chunk is compiled."""
 
     def test(params: Params) -> Any:
         return evaluate(algorithm.agent, env, params, tasks, run.evaluation.rollouts)
@@ -126,39 +143,17 @@ def compile_programs(
         return jax.tree.map(lambda x: jnp.sqrt((x * x).sum()), params)
 
     spread = NamedSharding(mesh, P(SEEDS))
-    start = jax.jit(lambda: initial(run, algorithm), out_shardings=spread)
+    start = jax.jit(lambda: initial(who, algorithm), out_shardings=spread)
     like = jax.eval_shape(start)
-    updates: Any = run_updates(algorithm)
-    if debug_nans:
-        updates = checkify.checkify(updates, errors=checkify.float_checks)
     placed = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread)
-    chunk = jax.jit(over_seeds(mesh, updates), donate_argnums=0)
+    chunk = jax.jit(over_seeds(mesh, run_updates(algorithm)), donate_argnums=0)
     compiled = chunk.lower(jax.tree.map(placed, like), jnp.int32(0), jnp.int32(1)).compile()
     return Programs(
         start=start,
         like=like,
         place=jax.jit(lambda course: jax.tree.map(jnp.copy, course), out_shardings=spread),
-        chunk=naming_primitives(compiled) if debug_nans else compiled,
-        no_progress=jax.jit(lambda: initial(run, algorithm).progress, out_shardings=spread),
+        chunk=compiled,
+        no_progress=jax.jit(lambda: initial(who, algorithm).progress, out_shardings=spread),
         test=jax.jit(over_seeds(mesh, test)),
         norms=jax.jit(jax.vmap(norms)),
     )
-
-
-def naming_primitives(chunk: Callable[..., Any]) -> Callable[[Course, Array, Array], Course]:
-    """Return a checkified chunk that raises where a primitive made a NaN.
-
-    Raises, when called:
-      NonFiniteError: names update, seed, primitive and source line.
-    """
-
-    def checked(course: Course, first: Array, count: Array) -> Course:
-        errors, course = chunk(course, first, count)
-        errors = jax.device_get(errors)
-        for seed in range(len(jax.tree.leaves(errors)[0])):
-            message = jax.tree.map(lambda x, s=seed: np.asarray(x)[s], errors).get()
-            if message:
-                raise NonFiniteError(f"update {int(first)}, seed {seed}: {message}")
-        return course
-
-    return checked

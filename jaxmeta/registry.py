@@ -96,6 +96,16 @@ def is_file(name: str) -> bool:
     return name.rpartition(":")[0].endswith(".py") or name.endswith(".py")
 
 
+def file_of(name: str) -> Path:
+    """Return the file of a name that means FILE.py:FUNCTION."""
+    return Path(with_function(name).rpartition(":")[0])
+
+
+def env_version(name: str) -> int | None:
+    """Return an environment's version, None where it is from a file."""
+    return None if is_file(name) else env_spec(name).version
+
+
 def env_spec(name: str) -> EnvSpec:
     """Return an environment's spec; one from a file has the general defaults.
 

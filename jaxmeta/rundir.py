@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from jaxmeta import registry
 from jaxmeta.config import Run
-from jaxmeta.errors import ConfigError
+from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.manifest import now
 from jaxmeta.settings import read_object, shown, shown_name
 
@@ -45,11 +45,15 @@ class Death(NamedTuple):
 def write_atomically(path: Path, text: str) -> None:
     """Write a small file so that a crash or a power cut leaves the old one or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -86,14 +90,39 @@ def read_manifest(path: Path) -> dict[str, Any]:
         return {}
     with reading(file):
         found = read_object(file.read_text(), str(file))
-        for key in ("status", "error"):
-            printable(found.get(key, ""))
+        printable(found.get("status", ""))
         return {"status": "running"} | found
 
 
 def status(path: Path) -> str | None:
     """Return "running", "finished", "failed", "preempted"; None where there is no run."""
     return read_manifest(path).get("status", "running") if (path / CONFIG).is_file() else None
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the updates that a folder has checkpoints of, oldest first, by a fresh look."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir())
+
+
+def has_last_checkpoint(path: Path) -> bool:
+    """Whether the checkpoint that the manifest names as the last is there (not: whole)."""
+    return read_manifest(path).get("saved") in steps(path / CHECKPOINTS)
+
+
+def require_size(path: Path, size: int) -> None:
+    """Refuse to go on behind rows that are not there any more.
+
+    Raises:
+      CheckpointError: says how many bytes are missing.
+    """
+    there = path.stat().st_size if path.is_file() else 0
+    if there < size:
+        raise CheckpointError(
+            f"{path}: holds {there} bytes, but held {size} when the checkpoint was written; its"
+            " rows cannot be continued"
+        )
 
 
 def dead_seeds(path: Path) -> dict[int, Death]:
@@ -148,7 +177,7 @@ def check(run: Run, path: Path) -> str | None:
 
 def ours_unfinished(path: Path) -> bool:
     """Whether a file is what a process leaves that died before it wrote config.json."""
-    return path.name in (LOCK, HOLDER, f".{CONFIG}.tmp")
+    return path.name in (LOCK, HOLDER, f".{HOLDER}.tmp", f".{CONFIG}.tmp")
 
 
 def require_writable(path: Path) -> None:

@@ -4,12 +4,12 @@ import csv
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxmeta.config import Run
-from jaxmeta.errors import CheckpointError, ConfigError
+from jaxmeta.errors import ConfigError
 from jaxmeta.manifest import now
 from jaxmeta.rundir import (
     CONFIG,
@@ -34,11 +34,10 @@ class RunWriter:
       tasks: the evaluation tasks' description.
       facts: `manifest.describe`'s, of this process.
       resumed: None for a new run; else {"update": ..., ...}, an entry of `resumed_from`.
-      sizes: bytes of metrics.jsonl and evaluation.csv to keep, on resuming.
+      sizes: what `sizes` returned when the checkpoint was written, on resuming.
 
     Raises:
       ConfigError: the evaluation tasks are not those that the directory's rows are about.
-      CheckpointError: the rows that were there are gone.
     """
 
     def __init__(
@@ -48,24 +47,22 @@ class RunWriter:
         tasks: list[dict],
         facts: Mapping[str, Any],
         resumed: Mapping[str, Any] | None = None,
-        sizes: Mapping[str, int] | None = None,
+        sizes: Sequence[Mapping[str, int]] | None = None,
     ):
-        self.path = path
-        sizes = sizes or {METRICS: 0, EVALUATION: 0}
-        for name, size in sizes.items():
-            require_size(path / name, size)
-        if sizes[EVALUATION] and read_tasks(path) != json.loads(json.dumps(tasks)):
+        self.run, self.path = run, path
+        (kept,) = sizes or [{METRICS: 0, EVALUATION: 0}]
+        if kept[EVALUATION] and read_tasks(path) != json.loads(json.dumps(tasks)):
             raise ConfigError(f"{path / TASKS}: not the evaluation tasks that the environment has")
         before = read_manifest(path)
         write_atomically(path / CONFIG, run.to_json() + "\n")
         write_atomically(path / TASKS, json.dumps(tasks) + "\n")
         history = [*before.get("resumed_from", []), *([resumed] if resumed else [])]
-        goes_on = sizes[EVALUATION] > 0  # else all that the bits depend on is this process's
+        goes_on = kept[EVALUATION] > 0  # else all that the bits depend on is this process's
         told = {**facts, **before} if goes_on else {**before, **facts}
         self.manifest = {k: v for k, v in told.items() if k not in ("ended", "error")}
         self.manifest["resumed_from"] = history
-        self.metrics_file = reopen(path / METRICS, sizes[METRICS])
-        self.evaluation_file = reopen(path / EVALUATION, sizes[EVALUATION])
+        self.metrics_file = reopen(path / METRICS, kept[METRICS])
+        self.evaluation_file = reopen(path / EVALUATION, kept[EVALUATION])
         self.evaluation_csv = csv.writer(self.evaluation_file)
         if not goes_on:
             self.evaluation_csv.writerow(EVALUATION_FIELDS)
@@ -81,14 +78,14 @@ class RunWriter:
         self.evaluation_csv.writerows(rows)
         self.evaluation_file.flush()
 
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> list[dict[str, int]]:
         """Bring all rows to the disk and return the files' bytes, for a checkpoint."""
         found = {}
         for name, file in ((METRICS, self.metrics_file), (EVALUATION, self.evaluation_file)):
             file.flush()
             os.fsync(file.fileno())
             found[name] = file.tell()
-        return found
+        return [found]
 
     def note(self, **facts: Any) -> None:
         """Write the manifest with some entries changed."""
@@ -99,27 +96,14 @@ class RunWriter:
         """Add what is known of a seed's death to nan_report.json."""
         path = self.path / NAN_REPORT
         reports = json.loads(path.read_text()) if path.is_file() else {}
-        write_atomically(path, json.dumps(reports | {str(seed): report}, indent=1) + "\n")
+        told = {**report, "config": self.run.fields()}
+        write_atomically(path, json.dumps(reports | {str(seed): told}, indent=1) + "\n")
 
     def close(self, state: str, **facts: Any) -> None:
         """Write the last status and close all files."""
         self.metrics_file.close()
         self.evaluation_file.close()
         self.note(status=state, ended=now(), **facts)
-
-
-def require_size(path: Path, size: int) -> None:
-    """Refuse to go on behind rows that are not there any more.
-
-    Raises:
-      CheckpointError: says how many bytes are missing.
-    """
-    there = path.stat().st_size if path.is_file() else 0
-    if there < size:
-        raise CheckpointError(
-            f"{path}: holds {there} bytes, but held {size} when the checkpoint was written; its"
-            " rows cannot be continued"
-        )
 
 
 def reopen(path: Path, size: int) -> Any:

@@ -160,4 +160,5 @@ SECTIONS: dict[str, type] = {
     "mixing": Mixing,
     "evaluation": Evaluation,
 }
+TRACED = ("a2c", "vae", "imagination", "mixing")  # their floats are numbers in the step
 COMMON_SECTIONS = ("trial", "networks", "evaluation")

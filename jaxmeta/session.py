@@ -21,6 +21,7 @@ from jaxmeta.periods import Period
 from jaxmeta.programs import Course, Programs
 from jaxmeta.rundir import Death
 from jaxmeta.runwriter import RunWriter
+from jaxmeta.sweepwriter import SweepWriter
 from jaxmeta.trial import Trial
 
 COURSE = "course"  # the checkpoint's item to go on from
@@ -79,7 +80,6 @@ class Session:
       checkpoints: its checkpoints.
       every: how often one is written.
       watch: is told how it goes.
-      chunk_s: how long a chunk may last; 0: one update.
     """
 
     def __init__(
@@ -90,15 +90,14 @@ class Session:
         programs: Programs,
         described: list[dict[str, Any]],
         journey: Journey,
-        writer: RunWriter,
+        writer: RunWriter | SweepWriter,
         checkpoints: checkpoint.Writer,
         every: Period,
         watch: Callable[[Status], None],
-        chunk_s: float = CHUNK_S,
     ):
         self.run, self.env, self.algorithm, self.programs = run, env, algorithm, programs
         self.described, self.journey, self.writer = described, journey, writer
-        self.checkpoints, self.every, self.watch, self.chunk_s = checkpoints, every, watch, chunk_s
+        self.checkpoints, self.every, self.watch = checkpoints, every, watch
         self.per_update = run.frames_per_update(env.env.horizon)
         self.updates = run.updates(env.env.horizon)
         self.log_every = -(-run.log_every // self.per_update)
@@ -131,13 +130,13 @@ class Session:
             self.advance(self.next_mark())
             evaluation_due = journey.update in (self.updates, self.mark(self.eval_every))
             nobody_left = len(journey.dead) == self.run.seeds
-            if nobody_left or evaluation_due or journey.update == self.mark(self.log_every):
+            if evaluation_due or journey.update == self.mark(self.log_every):
                 self.write_metrics()
-            if nobody_left:
-                raise NonFiniteError(obituary(journey.dead))
+                if nobody_left:
+                    raise NonFiniteError(obituary(journey.dead))
             if evaluation_due:
                 self.evaluate()
-            if self.save_due():
+            if self.save_due() and not nobody_left:
                 self.save()
         if self.checkpoints.newest() != journey.update:
             self.save()
@@ -155,7 +154,7 @@ class Session:
 
     def next_mark(self) -> int:
         """Return the update at which something is due, or a chunk has lasted long enough."""
-        chunk = max(1, int(self.chunk_s * self.pace))
+        chunk = max(1, int(CHUNK_S * self.pace))
         marks = (self.log_every, self.eval_every, self.every.updates or self.updates)
         due = (self.mark(every) + every for every in marks)
         return min(self.updates, self.journey.update + chunk, *due)
@@ -279,7 +278,6 @@ class Session:
                     "last_good_checkpoint": good,
                     "norms_before": finite_or_none(norms, seed),
                     "norms_after": finite_or_none(self.norms, seed),
-                    "config": self.run.fields(),
                 },
             )
             self.writer.note(dead_seeds=as_json(journey.dead))

@@ -18,6 +18,7 @@ LONGEST_TEXT = 1000  # characters of a text field
 LONGEST_LIST = 100  # entries of a list of numbers
 LONGEST_JSON = 1_000_000  # characters of a file; ours have 2,000
 LONGEST_NUMBER = 100  # digits of a whole number in JSON
+LONGEST_LINE = 300  # characters of an error of someone else's
 LONGEST_SHOWN = 100  # characters of a value in an error
 
 
@@ -75,6 +76,12 @@ def shown(value: Any) -> str:
         text = "a number of thousands of digits"
     text = "".join(c if c.isprintable() else " " for c in text)
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+
+
+def one_line(text: str) -> str:
+    """Return a text's first lines as one line of printable characters, shortened."""
+    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 3] + "..."
 
 
 def shown_name(name: Any) -> str:

@@ -10,13 +10,22 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODE = 75  # EX_TEMPFAIL: stopped, and can be resumed
 
 
+_came: list[str] | None = None  # signals, while somebody listens
+
+
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[], str | None]]:
     """Catch SIGINT and SIGTERM; yields a function that names the one that came, or None.
 
+    Used within itself, all share what came: a study hears of what came during its runs.
     Outside the main thread, Python allows no handlers, and signals do what they did before.
     """
-    came: list[str] = []
+    global _came
+    if _came is not None or threading.current_thread() is not threading.main_thread():
+        shared = [] if _came is None else _came
+        yield lambda: shared[0] if shared else None
+        return
+    came = _came = []
 
     def handle(number: int, frame: object) -> None:
         if came:
@@ -26,12 +35,10 @@ def stop_requests() -> Iterator[Callable[[], str | None]]:
         name = came[0].encode()
         os.write(2, b"jaxmeta: " + name + b": finishing this chunk, then saving; again: at once\n")
 
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield lambda: came[0] if came else None
     finally:
+        _came = None
         for number, handler in before.items():
             signal.signal(number, handler)

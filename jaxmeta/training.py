@@ -1,16 +1,18 @@
 """Training a run in its directory: begin it, or go on with it."""
 
 import contextlib
+import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxmeta import checkpoint, manifest, registry, rundir
+from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import Run
 from jaxmeta.env import Env
 from jaxmeta.errors import CheckpointError, ConfigError, Preempted
@@ -24,12 +26,15 @@ from jaxmeta.loading import (
     read_result,
     trained_like,
 )
-from jaxmeta.periods import period
-from jaxmeta.programs import Course, Programs, compile_programs, initial
+from jaxmeta.periods import Period, period
+from jaxmeta.programs import Course, Programs, compile_programs, course_like, members
 from jaxmeta.runwriter import RunWriter
 from jaxmeta.seeds import device_names, seed_mesh
-from jaxmeta.session import CHUNK_S, COURSE, Journey, Session, Status
+from jaxmeta.session import COURSE, Journey, Session, Status
+from jaxmeta.settings import one_line
 from jaxmeta.signals import stop_requests
+from jaxmeta.sweepwriter import SweepWriter
+from jaxmeta.trial import Trial
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +47,6 @@ def train(
     method: Method | None = None,
     watch: Callable[[Status], None] = lambda status: None,
     checkpoint_every: str = "120s",
-    debug_nans: bool = False,
 ) -> Result:
     """Train all seeds of a run together and write its directory.
 
@@ -56,7 +60,6 @@ def train(
       method: replaces the method that the run names.
       watch: is told how it goes, after every chunk.
       checkpoint_every: "120s" or "50u" (updates); decides when, never what the bits are.
-      debug_nans: name the primitive that makes a NaN; slower, update by update.
 
     Raises:
       ConfigError: bad input; nothing was written.
@@ -65,35 +68,73 @@ def train(
       Preempted: SIGINT or SIGTERM came; the same call goes on.
       CheckpointError: a checkpoint could not be written, or all that are there are damaged.
     """
-    path, every = Path(out), period(checkpoint_every)
+    path, how = Path(out), How(watch, period(checkpoint_every))
     if rundir.check(run, path) == "finished":
-        return read_result(path, env, method)
-    rundir.require_free(path)
-    mesh = seed_mesh(run.seeds)
-    world, algorithm = build(run, env, method)
-    tasks, described = evaluation_tasks(world)
-    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    facts = manifest.describe(device_names(mesh), precision)
-    version = None if registry.is_file(run.env) else registry.env_spec(run.env).version
-    facts |= {"env_version": version, "debug_nans": debug_nans}
-    like = {
-        COURSE: jax.eval_shape(lambda: initial(run, algorithm)),
-        AGENT: trained_like(run, algorithm),
-    }
-    with rundir.locked(path), stop_requests() as stop_asked:
-        if rundir.check(run, path) == "finished":  # by the time that the lock was ours
+        try:
             return read_result(path, env, method)
-        restored = restore(path, like, facts)
-        writer = open_writer(run, path, described, facts, restored)
-        with closing(writer):
-            programs = compile_programs(run, world, algorithm, mesh, tasks, debug_nans)
-            journey = depart(programs, like[AGENT].best, restored)
-            with checkpoint.Writer(path / rundir.CHECKPOINTS, journey.pinned) as checkpoints:
-                Session(
-                    run, world, algorithm, programs, described, journey, writer, checkpoints,
-                    every, watch, 0.0 if debug_nans else CHUNK_S,
-                ).go(stop_asked)  # fmt: skip
+        except CheckpointError as error:  # the last updates can be repeated
+            log.warning("%s", error)
+    rundir.require_free(path)
+    world, algorithm = build(run, env, method)
+    with rundir.locked(path), stop_requests() as stop_asked:
+        rundir.check(run, path)  # once more, now that nobody else can write
+        open_writer = lambda *told: RunWriter(run, path, *told)
+        train_members({path: run}, path, world, algorithm, open_writer, how, stop_asked)
     return read_result(path, env, method)
+
+
+class How(NamedTuple):
+    """How members are trained, which decides nothing of what they give."""
+
+    watch: Callable[[Status], None]
+    every: Period  # between checkpoints
+
+
+def train_members(
+    folders: Mapping[Path, Run],
+    path: Path,
+    world: Trial,
+    algorithm: Algorithm,
+    open_writer: Callable[..., RunWriter | SweepWriter],
+    how: How,
+    stop_asked: Callable[[], str | None],
+) -> None:
+    """Train all seeds of runs of equal structure together, from wherever they are.
+
+    `folders` are the runs by their directories. `path` is the directory of their checkpoints
+    and manifest, held by the caller; `open_writer` takes a writer's arguments from `tasks` on.
+
+    Raises: what `train` does.
+    """
+    who = members(*folders.values())
+    together = dataclasses.replace(next(iter(folders.values())), seeds=len(who.seed))
+    mesh = seed_mesh(together.seeds)
+    tasks, described = evaluation_tasks(world)
+    facts = facts_of(together, mesh)
+    trained = trained_like(who, algorithm)
+    like = {COURSE: course_like(who, algorithm), AGENT: trained}
+    before = rundir.read_manifest(path)
+    restored = restore(path, list(folders), like, facts)
+    sizes = restored.notes["sizes"] if restored else None
+    resumed = resumption(before, restored, facts) if before or restored else None
+    writer = open_writer(described, facts, resumed, sizes)
+    with closing(writer):
+        programs = compile_programs(who, together, world, algorithm, mesh, tasks)
+        journey = depart(programs, trained.best, restored)
+        with checkpoint.Writer(path / rundir.CHECKPOINTS, journey.pinned) as checkpoints:
+            Session(
+                together, world, algorithm, programs, described, journey, writer, checkpoints,
+                how.every, how.watch,
+            ).go(stop_asked)  # fmt: skip
+
+
+def facts_of(run: Run, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    """Return what the manifest tells of this process."""
+    flags = {name: str(jax.config.values[name]) for name in manifest.JAX_FLAGS}
+    files = [registry.file_of(name) for name in (run.env, run.method) if registry.is_file(name)]
+    own_code = [path for path in files if path.is_file()]  # else it was handed over
+    facts = manifest.describe(device_names(mesh), flags, own_code)
+    return facts | {"env_version": registry.env_version(run.env)}
 
 
 def resume(
@@ -110,20 +151,30 @@ def resume(
     return train(run, path, env=env, method=method, **how)
 
 
-def restore(path: Path, like: dict[str, Any], facts: dict[str, Any]) -> checkpoint.Restored | None:
-    """Return what a run goes on from; None if it has to begin, which is said aloud.
+def restore(
+    path: Path, folders: Sequence[Path], like: dict[str, Any], facts: dict[str, Any]
+) -> checkpoint.Restored | None:
+    """Return what members go on from; None if they have to begin, which is said aloud.
+
+    `folders` are their runs' directories, whose rows must reach as far as the checkpoint.
 
     Raises:
       ConfigError: the environment is another version now.
       CheckpointError: there were checkpoints, but none can be used.
     """
+
+    def rows_are_there(notes: checkpoint.Notes) -> None:
+        for folder, sizes in zip(folders, notes["sizes"], strict=True):
+            for name, size in sizes.items():
+                rundir.require_size(folder / name, size)
+
     before = rundir.read_manifest(path)
     if before and before.get("env_version") != facts["env_version"]:
         raise ConfigError(
             f"{path}: began with version {before.get('env_version')} of its environment, which is"
             f" version {facts['env_version']} now: its numbers would not fit together"
         )
-    found = checkpoint.restore(path / rundir.CHECKPOINTS, like)
+    found = checkpoint.restore(path / rundir.CHECKPOINTS, like, rows_are_there)
     saved = before.get("saved")
     if found is None and saved is not None:
         raise CheckpointError(
@@ -134,33 +185,28 @@ def restore(path: Path, like: dict[str, Any], facts: dict[str, Any]) -> checkpoi
         log.warning("%s: stopped before its first checkpoint; it starts from the beginning", path)
     if found is not None:
         log.info("%s: resumes after update %d", path, found.update)
+        if not before:
+            log.warning("%s: has no %s: what it was made with is unknown", path, rundir.MANIFEST)
         if saved is not None and found.update < saved:
             log.warning("%s: the checkpoint of update %d cannot be used", path, saved)
         for name, (then, now) in manifest.differing(before, facts).items():
-            log.warning("%s: %s was %s and is %s: bits may differ", path, name, then, now)
+            if before:
+                log.warning("%s: %s was %s and is %s: bits may differ", path, name, then, now)
     return found
 
 
-def open_writer(
-    run: Run,
-    path: Path,
-    described: list[dict[str, Any]],
-    facts: dict[str, Any],
-    restored: checkpoint.Restored | None,
-) -> RunWriter:
-    """Return the writer of a new run, or of one that goes on."""
-    before = rundir.read_manifest(path)
-    if not before:
-        return RunWriter(run, path, described, facts)
+def resumption(
+    before: dict[str, Any], restored: checkpoint.Restored | None, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Return an entry of the manifest's `resumed_from`."""
     if restored is None:
-        return RunWriter(run, path, described, facts, {"update": 0, "at": manifest.now()})
-    resumed = {
+        return {"update": 0, "at": manifest.now()}
+    return {
         "update": restored.update,
         "at": manifest.now(),
         "changed": manifest.differing(before, facts),
-        "damaged": {str(update): reason for update, reason in restored.damaged.items()},
+        "refused": {str(update): why for update, why in restored.refused.items()},
     }
-    return RunWriter(run, path, described, facts, resumed, restored.notes["sizes"])
 
 
 def depart(programs: Programs, best: Best, restored: checkpoint.Restored | None) -> Journey:
@@ -174,13 +220,15 @@ def depart(programs: Programs, best: Best, restored: checkpoint.Restored | None)
 
 
 @contextlib.contextmanager
-def closing(writer: RunWriter) -> Iterator[None]:
+def closing(writer: RunWriter | SweepWriter) -> Iterator[None]:
     """Give the run its last status, whatever happens."""
     try:
         yield
     except BaseException as error:
         state = "preempted" if isinstance(error, Preempted) else "failed"
+        saved = rundir.steps(writer.path / rundir.CHECKPOINTS)[-1:]
+        told = {"saved": saved[0] if saved else None}
         with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
-            writer.close(state, error=f"{type(error).__name__}: {error}")
+            writer.close(state, error=one_line(f"{type(error).__name__}: {error}"), **told)
         raise
     writer.close("finished")

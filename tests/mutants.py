@@ -176,7 +176,7 @@ MUTANTS = (
     Mutant(
         "a run starts over instead of going on from its checkpoint",
         "jaxmeta/training.py",
-        "restored = restore(path, like, facts)",
+        "restored = restore(path, list(folders), like, facts)",
         "restored = None",
         "tests/test_faults.py::test_a_killed_run_goes_on_to_the_same_bits",
     ),
@@ -208,6 +208,20 @@ MUTANTS = (
         "data if data.flags.owndata else data.copy()",
         "data",
         "tests/jaxmeta/test_checkpoint.py",
+    ),
+    Mutant(
+        "a second signal is not heard",
+        "jaxmeta/signals.py",
+        "os._exit(EXIT_CODE)",
+        "return",
+        "tests/jaxmeta/test_signals.py",
+    ),
+    Mutant(
+        "dead seeds are alive again after resuming",
+        "jaxmeta/session.py",
+        '{**notes, "dead": dead}',
+        '{**notes, "dead": {}, "pinned": []}',
+        "tests/jaxmeta/test_training.py::test_a_seed_dies_alone",
     ),
     Mutant(
         "older checkpoints are deleted although they are pinned",

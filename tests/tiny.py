@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import Run
 from jaxmeta.loading import build
-from jaxmeta.programs import Course, initial, run_updates
+from jaxmeta.programs import Course, initial, members, run_updates
 from jaxmeta.seeds import over_seeds, seed_mesh
 from jaxmeta.trial import Trial
 
@@ -55,7 +55,7 @@ def program(method: str) -> Program:
     counted = algorithm._replace(step=step)
     mesh = seed_mesh(2)
     spread = NamedSharding(mesh, PartitionSpec("seeds"))
-    start = jax.jit(lambda: initial(run, counted), out_shardings=spread)()
+    start = jax.jit(lambda: initial(members(run), counted), out_shardings=spread)()
     updates = jax.jit(over_seeds(mesh, run_updates(counted)))
     return Program(env, algorithm, start, updates)
 

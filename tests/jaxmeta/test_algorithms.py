@@ -10,7 +10,7 @@ import pytest
 
 from jaxmeta.buffers import replayed
 from jaxmeta.loading import build
-from jaxmeta.programs import initial, initial_states, run_updates
+from jaxmeta.programs import initial, initial_states, members, run_updates
 from tests.tiny import advance, program, tiny_run
 
 # Each field on which paper and public code disagree, with its other value.
@@ -28,7 +28,7 @@ def first_update(overrides):
     """Return what the first update learns from: its rollout, and the ELBO's gradient."""
     run = tiny_run("ldm", overrides | {"seeds": 1})
     _, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(run, algorithm))
+    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
     rollout, _ = jax.jit(algorithm.collect)(state)
     merged = jax.tree.map(lambda x: x[:, 0], rollout.transitions)
     elbo = jax.jit(
@@ -56,7 +56,7 @@ def test_a_frozen_replay_changes_the_first_update_behind_its_capacity():
         run = tiny_run("ldm", {"vae.capacity": 4, "vae.replay": replay, "seeds": 1})
         _, algorithm = build(run)
         updates = jax.jit(run_updates(algorithm))
-        course = jax.tree.map(lambda x: x[0], initial(run, algorithm))
+        course = jax.tree.map(lambda x: x[0], initial(members(run), algorithm))
         after[replay] = [updates(course, 0, n).state.params["decoder"] for n in (1, 2)]
     chex.assert_trees_all_equal(after["ring"][0], after["frozen"][0])
     with pytest.raises(AssertionError):
@@ -67,7 +67,7 @@ def test_varibads_encoder_receives_the_rl_gradient():
     """The entropy bonus can reach the shared encoder through the RL loss only."""
     run = tiny_run("varibad", {"seeds": 1, "a2c.max_grad_norm": 1e9})
     _, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(run, algorithm))
+    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
     moved = {}
     for coefficient in (0.1, 5.0):
         a2c = dataclasses.replace(state.hp.a2c, entropy_coef=jnp.float32(coefficient))
@@ -93,7 +93,7 @@ def test_mixture_trajectories_never_reach_the_replay():
 def test_every_group_has_mixture_workers_of_its_own():
     run = tiny_run("ldm", {"workers": 8, "seeds": 1})
     _, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(run, algorithm))
+    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
     rollout, imagined = jax.jit(algorithm.collect)(state)
     chex.assert_shape(rollout.transitions.reward, (60, 2, 4))
     np.testing.assert_array_equal(imagined, [[False] * 3 + [True]] * 2)

@@ -84,16 +84,14 @@ def test_an_empty_folder_holds_none(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_what_is_saved_is_a_copy(tmp_path):
-    """The next chunk is given the same memory."""
+def test_what_is_saved_is_a_copy():
+    """While a view of an array lives, jax would copy instead of reusing its memory."""
     numbers = jnp.arange(1_000_000.0)
+    leaf = checkpoint.on_host(numbers)
     overwrite = jax.jit(lambda x: x * 0 - 1, donate_argnums=0)
-    with checkpoint.Writer(tmp_path / "c", []) as writer:
-        writer.save(1, {"course": {"x": numbers}}, {})
-        assert (overwrite(numbers) == -1).all()
-        writer.confirm()
-    found = checkpoint.restore(tmp_path / "c", jax.eval_shape(lambda: {"course": {"x": numbers}}))
-    np.testing.assert_array_equal(found.items["course"]["x"], np.arange(1_000_000.0))
+    assert (overwrite(numbers) == -1).all()
+    assert numbers.is_deleted()
+    np.testing.assert_array_equal(leaf.data, np.arange(1_000_000.0))
 
 
 def test_the_newest_two_and_the_pinned_ones_stay(tmp_path):
@@ -130,7 +128,9 @@ def test_an_error_in_the_background_is_raised_with_the_update(folder, monkeypatc
         with monkeypatch.context() as patch:
             patch.setattr(writer.manager, "save", fail)
             writer.save(30, {"course": state(30)}, {})
-            with pytest.raises(CheckpointError, match=r"update 30 could not .*no space; older"):
+            with pytest.raises(
+                CheckpointError, match=r"update 30 could .*no space and more; older"
+            ):
                 writer.confirm()
 
 
@@ -191,7 +191,7 @@ DAMAGES = (truncated, emptied, hollow, bit_in_data, bit_in_metadata)
 def test_the_one_before_replaces_a_damaged_one(damage, folder, caplog):
     damage(folder / "20")
     assert_restored(checkpoint.restore(folder, like()), 10)
-    assert "checkpoint 20 is damaged" in caplog.text
+    assert "checkpoint 20 cannot be used" in caplog.text
     assert "10 is used" in caplog.text
     assert checkpoint.steps(folder) == [10]
     assert [p.name for p in (folder.parent / "damaged").iterdir()] == ["20"]
@@ -253,6 +253,22 @@ def test_when_all_are_damaged_nothing_is_touched(folder):
     with pytest.raises(CheckpointError, match=r"no checkpoint can be used.* 20 \(.*; 10 \("):
         checkpoint.restore(folder, like())
     assert {p: p.read_bytes() for p in folder.parent.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files")])
+def test_trouble_of_the_machine_is_not_taken_for_damage(error, folder, monkeypatch):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(checkpoint, "read", fail)
+    with pytest.raises(type(error)):
+        checkpoint.restore(folder, like())
+    assert checkpoint.steps(folder) == [10, 20]
+
+
+def test_one_from_before_an_update_can_be_asked_for(folder):
+    assert_restored(checkpoint.newest_whole(folder, like(), before=19), 10)
+    assert checkpoint.newest_whole(folder, like(), before=9) is None
 
 
 def test_reading_changes_nothing(folder):

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 from jaxmeta.algorithm import update_key
 from jaxmeta.loading import build
-from jaxmeta.programs import initial_states
+from jaxmeta.programs import initial_states, members
 from tests.tiny import tiny_run
 
 SIZES = {"seeds": 1, "networks.action_embedding": 3, "networks.policy_sees_obs": True}
@@ -21,7 +21,7 @@ def lively(method, **changed):
     sizes = {k: v for k, v in SIZES.items() if method == "mixreg" or "mixing" not in k}
     run = tiny_run(method, sizes | changed)
     env, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(run, algorithm))
+    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
     head = state.params["policy"]["params"]["head"]
     head["kernel"] = 100 * head["kernel"]
     return run, env, algorithm, state

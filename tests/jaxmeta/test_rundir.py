@@ -17,7 +17,7 @@ RUN = Run(method="rl2", frames=1920)
 def written(path, status):
     path.mkdir()
     writer = RunWriter(
-        RUN, path, [{"split": "train", "task": [0, 2]}], manifest.describe(["cpu"], None)
+        RUN, path, [{"split": "train", "task": [0, 2]}], manifest.describe(["cpu"], {})
     )
     writer.metrics({"seed": 0, "loss": float("nan"), "frames": 1920})
     writer.evaluation([(0, 0, "greedy", "train", 0, 1, 1, 1.5, "")])
@@ -49,7 +49,8 @@ def test_a_run_without_a_manifest_was_stopped_at_its_very_beginning(tmp_path):
 def test_what_a_process_leaves_before_config_json_is_no_content(tmp_path):
     with rundir.locked(tmp_path / "a"):
         pass
-    (tmp_path / "a" / ".config.json.tmp").write_text("{")
+    for name in (".config.json.tmp", "..holder.tmp"):
+        (tmp_path / "a" / name).write_text("{")
     assert rundir.check(RUN, tmp_path / "a") is None
 
 
@@ -81,6 +82,7 @@ def test_small_files_are_replaced_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="power cut"):
         rundir.write_atomically(path, "new")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"status": 3}', "[" * 100_000, "\xff"])
@@ -135,7 +137,8 @@ def test_the_manifest_says_what_ran(tmp_path):
     assert found["status"] == "finished"
     for key in (
         "started", "ended", "command", "commit", "dirty", "code_sha256", "lock_sha256", "versions",
-        "devices", "cores", "processor", "xla_flags", "matmul_precision", "resumed_from",
+        "devices", "cores", "threads", "processor", "xla_flags", "jax_flags", "own_code_sha256",
+        "resumed_from",
     ):  # fmt: skip
         assert key in found
 

@@ -1,0 +1,74 @@
+"""Finding the operation that made the first infinity or NaN."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import checkify
+
+from jaxmeta import checkpoint, rundir
+from jaxmeta.config import Run
+from jaxmeta.env import Env
+from jaxmeta.loading import Method, build
+from jaxmeta.programs import course_like, initial, members, run_updates
+from jaxmeta.seeds import over_seeds, seed_mesh
+from jaxmeta.session import COURSE
+
+JAX_FILES = str(Path(jax.__file__).parent) + os.sep
+SHOWN = 3  # innermost lines of source that are not jax's
+
+
+def find_nan(
+    run: Run,
+    out: str | os.PathLike,
+    *,
+    env: Env | None = None,
+    method: Method | None = None,
+    watch: Callable[[int, int], None] = lambda update, updates: None,
+) -> str | None:
+    """Return update, seed, primitive and source lines of the first NaN; None without one.
+
+    Repeats the run update by update, with every operation checked, from its newest
+    checkpoint before any seed died, or from the beginning. Writes nothing. The checked
+    program is another one than the run's, so that the NaN may come at another update.
+
+    Args:
+      run: what is trained.
+      out: its directory, which may be empty.
+      env: replaces the environment that the run names.
+      method: replaces the method that the run names.
+      watch: is told every update, and how many there are.
+
+    Raises:
+      ConfigError: the directory holds something else.
+      CheckpointError: all checkpoints from before are damaged.
+    """
+    path = Path(out)
+    rundir.check(run, path)
+    world, algorithm = build(run, env, method)
+    who, mesh = members(run), seed_mesh(run.seeds)
+    like = {COURSE: course_like(who, algorithm)}
+    deaths = [death.update for death in rundir.dead_seeds(path).values()]
+    folder, before = path / rundir.CHECKPOINTS, min(deaths, default=None)
+    found = checkpoint.newest_whole(folder, like, before=before)
+    course = found.items[COURSE] if found else jax.jit(lambda: initial(who, algorithm))()
+    checked = checkify.checkify(run_updates(algorithm), errors=checkify.float_checks)
+    one = jax.jit(over_seeds(mesh, checked))
+    updates = run.updates(world.env.horizon)
+    for update in range(found.update if found else 0, updates):
+        errors, course = one(course, jnp.int32(update), jnp.int32(1))
+        for seed in range(run.seeds):
+            error = jax.tree.map(lambda x, s=seed: np.asarray(x)[s], errors).get_exception()
+            if error is not None:
+                return f"update {update}, seed {seed}: {error} At {where(error)}"
+        watch(update + 1, updates)
+    return None
+
+
+def where(error: Exception) -> str:
+    """Return the innermost lines of source behind an error of checkify's, without jax's own."""
+    lines = [line.strip() for line in str(error.traceback_info).splitlines()]  # type: ignore
+    return ", in ".join([line for line in lines if not line.startswith(JAX_FILES)][:SHOWN])
