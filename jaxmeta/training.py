@@ -75,11 +75,12 @@ def train(
         except CheckpointError as error:  # the last updates can be repeated
             log.warning("%s", error)
     rundir.require_free(path)
+    mesh = seed_mesh(run.seeds)  # before anything else uses JAX
     world, algorithm = build(run, env, method)
     with rundir.locked(path), stop_requests() as stop_asked:
         rundir.check(run, path)  # once more, now that nobody else can write
         open_writer = lambda *told: RunWriter(run, path, *told)
-        train_members({path: run}, path, world, algorithm, open_writer, how, stop_asked)
+        train_members({path: run}, path, mesh, world, algorithm, open_writer, how, stop_asked)
     return read_result(path, env, method)
 
 
@@ -93,6 +94,7 @@ class How(NamedTuple):
 def train_members(
     folders: Mapping[Path, Run],
     path: Path,
+    mesh: jax.sharding.Mesh,
     world: Trial,
     algorithm: Algorithm,
     open_writer: Callable[..., RunWriter | SweepWriter],
@@ -108,7 +110,6 @@ def train_members(
     """
     who = members(*folders.values())
     together = dataclasses.replace(next(iter(folders.values())), seeds=len(who.seed))
-    mesh = seed_mesh(together.seeds)
     tasks, described = evaluation_tasks(world)
     facts = facts_of(together, mesh)
     trained = trained_like(who, algorithm)

@@ -52,6 +52,11 @@ def reference(tmp_path_factory):
     return run
 
 
+def test_two_seeds_have_two_cores(reference):
+    cores = min(2, len(os.sched_getaffinity(0)))
+    assert rundir.read_manifest(reference("rl2", "quick"))["devices"] == ["cpu cpu"] * cores
+
+
 def kill_again_and_again(out, method, length, every, kills, seed):
     """Kill a run at random moments, each behind a new checkpoint, every second in a save."""
     moments = random.Random(seed)
