@@ -62,6 +62,14 @@ def parser() -> Parser:
     resume.add_argument("dir", metavar="DIR", type=Path)
     how_options(resume)
 
+    sweep = command("sweep", "train every configuration of a grid, or go on with it")
+    sweep.add_argument("file", metavar="FILE.toml", type=Path, help="see docs/sweeps.md")
+    sweep.add_argument("--out", type=Path, help="the sweep's folder (default: the file's `out`)")
+    sweep.add_argument("--dry-run", action="store_true", help="runs, programs and hours only")
+    sweep.add_argument("--executor", help="here, processes, slurm or print (default: the file's)")
+    sweep.add_argument("--workers", type=int, help="processes at a time")
+    sweep.add_argument("--checkpoint-every", metavar="PERIOD", help="as for train")
+
     evaluate = command("evaluate", "evaluate a run's agents again")
     evaluate.add_argument("dir", metavar="DIR", type=Path)
     evaluate.add_argument(
@@ -161,9 +169,16 @@ def train_command(args: argparse.Namespace) -> int:
 
 
 def resume_command(args: argparse.Namespace) -> int:
-    """Go on with a run; its folder may name no code to execute."""
+    """Go on with a run, or with a sweep's program; a folder may name no code to execute."""
     from jaxmeta import rundir
+    from jaxmeta.sweeps import PROGRAM
 
+    if (args.dir / PROGRAM).is_file():
+        from experiments.progress import train_program_with_progress
+
+        train_program_with_progress(args.dir, args.checkpoint_every)
+        print(f"{args.dir}: finished")
+        return 0
     run = rundir.read_run(args.dir)
     rundir.refuse_named_code(run)
     return train_in(run, args.dir, args)
@@ -205,6 +220,15 @@ def debug_nans(run: Run, out: Path) -> int:
     found = find_nan_with_progress(run, out)
     print(found or "no infinity or NaN")
     return 1 if found else 0
+
+
+def sweep_command(args: argparse.Namespace) -> int:
+    """Run what a file describes; return the exit code."""
+    from experiments.sweepfile import read_sweep, run_sweep
+
+    chosen = ("out", "executor", "workers", "checkpoint_every")
+    given = {k: v for k in chosen if (v := getattr(args, k)) is not None}
+    return run_sweep(read_sweep(args.file) | given, args.dry_run)
 
 
 def evaluate_command(args: argparse.Namespace) -> None:
@@ -260,6 +284,7 @@ COMMANDS: dict[str, Any] = {
     "train": train_command,
     "resume": resume_command,
     "evaluate": evaluate_command,
+    "sweep": sweep_command,
     "report": report_command,
     "watch": watch_command,
     "study": study_command,

@@ -13,10 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from experiments.alike import mixed
-from experiments.record import LABELS, POLICIES, Results, read_results
+from experiments.record import LABELS, Results, read_results
 from jaxmeta import rundir
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
+from jaxmeta.rundir import POLICIES
 from jaxmeta.statistics import WINDOW, evaluations, moving_average, seed_band
 
 # Okabe and Ito's colours, told apart with every common colour vision.

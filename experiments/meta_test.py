@@ -9,8 +9,9 @@ from rich.table import Table
 
 from jaxmeta import rundir
 from jaxmeta.config import Run
-from jaxmeta.evaluation import POLICIES, evaluate, evaluation_tasks
+from jaxmeta.evaluation import evaluate, evaluation_tasks
 from jaxmeta.loading import build, read_result
+from jaxmeta.rundir import POLICIES
 
 
 def print_meta_test(

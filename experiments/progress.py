@@ -1,9 +1,9 @@
 """Training with a progress display: frames/s, time left and the last returns."""
 
-import functools
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -16,11 +16,11 @@ from jaxmeta.loading import Result, build
 from jaxmeta.seeds import divisor
 from jaxmeta.session import Status
 from jaxmeta.training import train
+from jaxmeta.worker import run_program
 
 
 def train_with_progress(run: Run, out: Path, checkpoint_every: str = "120s") -> Result:
     """Train a run, or go on with it, and show how it goes."""
-    go = functools.partial(train, run, out, checkpoint_every=checkpoint_every)
     console = Console()
     env, _ = build(run)
     per_update = run.frames_per_update(env.env.horizon)
@@ -35,10 +35,24 @@ def train_with_progress(run: Run, out: Path, checkpoint_every: str = "120s") -> 
         console.print(
             f"{used} of {cores} cores in use: a multiple of {cores} seeds would fill them"
         )
+    with shown(console, run.method) as watch:
+        return train(run, out, checkpoint_every=checkpoint_every, watch=watch)
+
+
+def train_program_with_progress(path: Path, checkpoint_every: str) -> None:
+    """Train a sweep's program, or go on with it, and show how it goes."""
+    with shown(Console(), path.name) as watch:
+        run_program(path, checkpoint_every, watch)
+
+
+@contextlib.contextmanager
+def shown(console: Console, name: str) -> Iterator[Callable[[Status], None]]:
+    """Yield a listener for a training's progress: a bar in a terminal, else lines."""
     if console.is_terminal:
         with bar(console) as progress:
-            return go(watch=bar_watch(progress, run.method))
-    return go(watch=line_watch(console))
+            yield bar_watch(progress, name)
+    else:
+        yield line_watch(console)
 
 
 def find_nan_with_progress(run: Run, out: Path) -> str | None:

@@ -13,11 +13,10 @@ import numpy as np
 from jaxmeta import registry, rundir
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import Death, Table
+from jaxmeta.rundir import POLICIES, Death, Table
 from jaxmeta.statistics import of_seeds, rows, whole_evaluations
 
 LABELS = {"rl2": "RL²", "mixreg": "Mixreg", "varibad": "variBAD", "ldm": "LDM"}
-POLICIES = ("greedy", "sampled")
 FIRST_VERSION = 1  # of environments in manifests that are older than versions
 FILES = (rundir.TASKS, rundir.METRICS, rundir.EVALUATION)
 NO_ROWS: Table = {name: np.array([]) for name in rundir.EVALUATION_FIELDS}

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from experiments.alike import alike, describe, differences, folder_name, mixed
 from experiments.figures import common_folder, expand, learning_curves, read, save
-from experiments.record import POLICIES, Results
+from experiments.record import Results
 from jaxmeta import statistics
 from jaxmeta.errors import CheckpointError, ConfigError
+from jaxmeta.rundir import POLICIES
 from jaxmeta.statistics import evaluations, final_mean, final_share, first_at
 
 # The return that counts as solved: a round number where one is in use, else 97 % of the best.

@@ -21,6 +21,7 @@ _WHERE = {
     "build": "loading",
     "make_env": "loading",
     "Result": "loading",
+    "sweep": "sweeps",
     "Env": "env",
     "Step": "env",
     "Box": "env",

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmeta import rundir
 from jaxmeta.agent import Agent, Params, greedy
 from jaxmeta.env import Array, Binary, Key, Task
 from jaxmeta.rollout import adaptation
 from jaxmeta.trial import Trial
 
 EVAL_KEY = 20210524  # the same rollouts for every run and seed
-POLICIES = ("greedy", "sampled")
 
 
 def evaluation_tasks(env: Trial) -> tuple[Task, list[dict[str, Any]]]:
@@ -71,7 +71,7 @@ def evaluation_rows(
     """Return rows of `rundir.EVALUATION_FIELDS` from results with a leading seed axis."""
     rows = []
     defined = isinstance(env.reward, Binary)
-    for policy in POLICIES:
+    for policy in rundir.POLICIES:
         returns, reached = result[policy]
         count = 1 if policy == "greedy" else rollouts
         for (seed, task, episode), value in np.ndenumerate(returns):

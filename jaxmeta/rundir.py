@@ -27,10 +27,12 @@ CONFIG, TASKS, MANIFEST = "config.json", "tasks.json", "manifest.json"
 METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.csv", "checkpoints"
 NAN_REPORT = "nan_report.json"
 LOCK, HOLDER = ".lock", ".holder"  # which process writes here
+OWNER = "program"  # the manifest's entry in a run that is part of a sweep
 UNKNOWN = "an unknown process, if any (its lock cannot be tried)"
 EVALUATION_FIELDS = (
     "frames", "seed", "policy", "split", "task", "episode", "rollouts", "return", "reached",
 )  # fmt: skip
+POLICIES = ("greedy", "sampled")  # how an agent is evaluated
 
 Table = dict[str, np.ndarray]  # columns of equal length
 
@@ -149,8 +151,10 @@ def printable(text: str) -> str:
     return text
 
 
-def check(run: Run, path: Path) -> str | None:
+def check(run: Run, path: Path, owner: str | None = None) -> str | None:
     """Return the status of this very run in `path`; None if it may start there.
+
+    A run of a sweep is trained by its program only, whose name is `owner`.
 
     Raises:
       ConfigError: anything else is there, or the folder cannot be written.
@@ -158,15 +162,20 @@ def check(run: Run, path: Path) -> str | None:
     refuse_links(path)
     found = status(path)
     if found is not None:
-        theirs, ours = read_run(path).fields(), run.fields()
-        differing = sorted(k for k in theirs.keys() | ours.keys() if theirs.get(k) != ours.get(k))
+        there, ours = read_run(path).fields(), run.fields()
+        differing = sorted(k for k in there.keys() | ours.keys() if there.get(k) != ours.get(k))
         if differing:
             rows = ", ".join(
-                f"{k} ({shown(theirs.get(k))} there, {shown(ours.get(k))} here)" for k in differing
+                f"{k} ({shown(there.get(k))} there, {shown(ours.get(k))} here)" for k in differing
             )
             raise ConfigError(f"out = {path}: holds another run; differing: {rows}")
         if found == "finished":
             return found
+        if (theirs := read_manifest(path).get(OWNER)) != owner:
+            raise ConfigError(
+                f"out = {path}: belongs to a sweep; `jaxmeta sweep` or `jaxmeta resume"
+                f" {path.parent.parent / 'programs' / shown_name(theirs)}` goes on with it"
+            )
     if path.exists() and not path.is_dir():
         raise ConfigError(f"out = {path}: must be a folder, not a file")
     if found is None and path.is_dir() and any(not ours_unfinished(p) for p in path.iterdir()):

@@ -112,6 +112,10 @@ class Session:
         """Return all seeds' parameters, on the devices."""
         return self.algorithm.params(self.journey.course.state)
 
+    def trained(self) -> Trained:
+        """Return what there is to act with."""
+        return Trained(self.params(), self.journey.best)
+
     def go(self, stop_asked: Callable[[], str | None]) -> None:
         """Train to the end and save.
 
@@ -235,7 +239,7 @@ class Session:
         """Begin to write a checkpoint."""
         journey, began = self.journey, time.monotonic()
         journey.wall_s = began - self.began
-        items = {COURSE: journey.course, AGENT: Trained(self.params(), journey.best)}
+        items = {COURSE: journey.course, AGENT: self.trained()}
         notes = {"sizes": self.writer.sizes(), "journey": journey.notes()}
         before = self.checkpoints.save(journey.update, items, notes)
         self.writer.note(saved=before)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxmeta.config import Run
 from jaxmeta.manifest import now
-from jaxmeta.rundir import MANIFEST, read_manifest, write_atomically
+from jaxmeta.rundir import MANIFEST, OWNER, read_manifest, write_atomically
 from jaxmeta.runwriter import RunWriter
 
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ class SweepWriter:
         told = {**facts, **before} if sizes else {**before, **facts}
         self.manifest = {k: v for k, v in told.items() if k not in ("ended", "error")}
         self.manifest["resumed_from"] = history
-        facts = {**facts, "program": path.name}
+        facts = {**facts, OWNER: path.name}
         self.writers = []
         for i, (folder, run) in enumerate(runs.items()):
             folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,8 @@ class SweepWriter:
 
     def close(self, state: str, **facts: Any) -> None:
         """Write the last status everywhere; a run without a living seed has failed."""
+        own = {k: v for k, v in facts.items() if k != "saved"}  # that is about our checkpoints
         for writer in self.writers:
             alone = len(writer.manifest.get("dead_seeds", {})) == self.seeds
-            writer.close("failed" if alone and state == "finished" else state, **facts)
+            writer.close("failed" if alone and state == "finished" else state, **own)
         self.note(status=state, ended=now(), **facts)

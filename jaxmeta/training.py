@@ -22,6 +22,7 @@ from jaxmeta.loading import (
     Best,
     Method,
     Result,
+    Trained,
     build,
     read_result,
     trained_like,
@@ -100,11 +101,13 @@ def train_members(
     open_writer: Callable[..., RunWriter | SweepWriter],
     how: How,
     stop_asked: Callable[[], str | None],
+    deliver: Callable[[int, Trained], None] = lambda update, trained: None,
 ) -> None:
     """Train all seeds of runs of equal structure together, from wherever they are.
 
     `folders` are the runs by their directories. `path` is the directory of their checkpoints
-    and manifest, held by the caller; `open_writer` takes a writer's arguments from `tasks` on.
+    and manifest, held by the caller; `open_writer` takes a writer's arguments from `tasks` on;
+    `deliver` gets the last update and what was trained, before the status is "finished".
 
     Raises: what `train` does.
     """
@@ -123,10 +126,40 @@ def train_members(
         programs = compile_programs(who, together, world, algorithm, mesh, tasks)
         journey = depart(programs, trained.best, restored)
         with checkpoint.Writer(path / rundir.CHECKPOINTS, journey.pinned) as checkpoints:
-            Session(
+            session = Session(
                 together, world, algorithm, programs, described, journey, writer, checkpoints,
                 how.every, how.watch,
-            ).go(stop_asked)  # fmt: skip
+            )  # fmt: skip
+            session.go(stop_asked)
+        deliver(journey.update, jax.device_get(session.trained()))
+
+
+def train_together(
+    path: Path,
+    folders: Mapping[Path, Run],
+    checkpoint_every: str,
+    watch: Callable[[Status], None],
+) -> None:
+    """Train a sweep's program in its directory; each run gets its own rows and parameters.
+
+    Raises: what `train` does.
+    """
+    (seeds,) = {run.seeds for run in folders.values()}
+    mesh = seed_mesh(seeds * len(folders))  # before anything else uses JAX
+    world, algorithm = build(next(iter(folders.values())))
+
+    def deliver(update: int, trained: Trained) -> None:
+        for i, folder in enumerate(folders):
+            own = jax.tree.map(lambda x, i=i: x[i * seeds : (i + 1) * seeds], trained)
+            with checkpoint.Writer(folder / rundir.CHECKPOINTS, []) as checkpoints:
+                if checkpoints.newest() != update:  # else it was stopped right here
+                    checkpoints.save(update, {AGENT: own}, {})
+                checkpoints.confirm()
+
+    how = How(watch, period(checkpoint_every))
+    with rundir.locked(path), stop_requests() as stop_asked:
+        open_writer = lambda *told: SweepWriter(path, folders, *told)
+        train_members(folders, path, mesh, world, algorithm, open_writer, how, stop_asked, deliver)
 
 
 def facts_of(run: Run, mesh: jax.sharding.Mesh) -> dict[str, Any]:

@@ -179,7 +179,7 @@ ANSWERS = {
     **{("load", name): "ConfigError" for name in (ENV, METHOD)},
     ("evaluate", NONE): 1,  # its checkpoint is damaged
     ("load", NONE): "CheckpointError",
-    ("resume", NONE): 0,  # it is finished
+    ("resume", NONE): 2,  # it is said to be finished, but its checkpoint is none
 }
 
 

@@ -1,0 +1,247 @@
+"""Sweeps: one program per structure, idempotent, restartable, and true to single runs."""
+
+import json
+import shlex
+import time
+
+import chex
+import numpy as np
+import pytest
+
+import jaxmeta
+from jaxmeta import executors, grid, rundir, sweeps, training, worker
+from jaxmeta.config import Run
+from jaxmeta.errors import ConfigError, Preempted
+from tests.processes import ENVIRONMENT, resumed_from
+from tests.tiny import tiny_run
+
+FRAMES = {"frames": 2000, "log_every": 480, "evaluation.every": 960}
+RL2 = tiny_run("rl2", FRAMES)
+LDM = tiny_run("ldm", FRAMES)
+GRID = {"imagination.beta": [1.0, 2.0], "vae.dropout": [0.5, 0.7]}
+
+
+class Counted:
+    """Counts the programs that are compiled."""
+
+    def __init__(self, monkeypatch):
+        self.count, compile_programs = 0, training.compile_programs
+
+        def counting(*args):
+            self.count += 1
+            return compile_programs(*args)
+
+        monkeypatch.setattr(training, "compile_programs", counting)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Return a finished sweep of 2 betas x 2 dropout rates x 2 seeds, and its table."""
+    out = tmp_path_factory.mktemp("sweep") / "a"
+    with pytest.MonkeyPatch.context() as patch:
+        counted = Counted(patch)
+        table = jaxmeta.sweep(LDM, GRID, seeds=range(2), out=out)
+    assert counted.count == 1
+    return out, table
+
+
+def folder(out, **changed):
+    """Return the directory of LDM's run with some fields changed."""
+    run = LDM.replace({name.replace("__", "."): value for name, value in changed.items()})
+    return out / "runs" / grid.digest(run)
+
+
+def rows(path):
+    """Return a run's log lines without the clock's keys, and its evaluations."""
+    lines = [{k: v for k, v in row.items() if k not in ("wall_s", "frames_per_s")}
+             for row in rundir.read_metrics(path)]  # fmt: skip
+    return lines, (path / rundir.EVALUATION).read_text()
+
+
+def test_the_table_has_a_row_per_run_and_seed(swept):
+    out, table = swept
+    assert table["imagination.beta"].tolist() == [1.0] * 4 + [2.0] * 4
+    assert table["vae.dropout"].tolist() == [0.5, 0.5, 0.7, 0.7] * 2
+    assert table["seed"].tolist() == [0, 1] * 4
+    assert set(table["status"]) == {"finished"}
+    assert {"train_return_greedy", "test_reached_sampled"} <= table.keys()
+    evaluation = rundir.read_evaluation(folder(out, imagination__beta=2.0, vae__dropout=0.7))
+    last = (evaluation["frames"] == 2160) & (evaluation["seed"] == 1) & (evaluation["episode"] == 2)
+    last &= (evaluation["policy"] == "greedy") & (evaluation["split"] == "test")
+    assert table["test_return_greedy"][-1] == pytest.approx(evaluation["return"][last].mean())
+
+
+def test_a_row_is_what_a_run_of_its_own_gives(swept, tmp_path):
+    """Its fields are read by the shared program: beta and dropout are numbers there."""
+    out, _ = swept
+    changed = {"imagination.beta": 2.0, "vae.dropout": 0.5}
+    alone = jaxmeta.train(LDM.replace(changed), tmp_path / "alone")
+    path = folder(out, imagination__beta=2.0, vae__dropout=0.5)
+    together = jaxmeta.train(LDM.replace(changed), path)  # finished: it is read back
+    assert together.metrics[-1]["elbo"] == pytest.approx(alone.metrics[-1]["elbo"], rel=1e-4)
+    chex.assert_trees_all_close(together.params, alone.params, atol=1e-5)
+    other, _ = jaxmeta.load(folder(out), seed=1)
+    assert other.begin(jaxmeta.load(folder(out), seed=1)[1]).shape[-1] > 0
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(alone.params, jaxmeta.train(LDM, folder(out)).params, atol=1e-5)
+
+
+def test_a_second_call_does_nothing(swept, monkeypatch):
+    out, table = swept
+    counted = Counted(monkeypatch)
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+    again = jaxmeta.sweep(LDM, GRID, seeds=2, out=out)
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before
+    assert counted.count == 0
+    for name in table:
+        np.testing.assert_array_equal(again[name], table[name])
+
+
+def test_a_new_value_makes_a_program_for_the_new_rows_only(swept):
+    out, _ = swept
+    todo = sweeps.plan(LDM, GRID | {"imagination.beta": [1.0, 1.5, 2.0]}, out=out)
+    assert len(todo.runs) == 6
+    (program,) = todo.programs.values()
+    assert [run.imagination.beta for run in program.values()] == [1.5, 1.5]
+
+
+def test_other_structures_are_other_programs(tmp_path):
+    points = [{"a2c.gamma": 0.9}, {"a2c.gamma": 0.8}, {"networks.hidden": 12}]
+    todo = sweeps.plan([RL2, LDM], points=points, out=tmp_path / "a")
+    assert sorted(len(runs) for runs in todo.programs.values()) == [1, 1, 2, 2]
+    assert not (tmp_path / "a").exists()
+
+
+def stop_at(frames, error):
+    def watch(status):
+        if status.frames >= frames:
+            raise error
+
+    return watch
+
+
+@pytest.fixture(scope="module")
+def rl2_sweep(tmp_path_factory):
+    """Return a finished sweep over two discounts."""
+    out = tmp_path_factory.mktemp("sweep") / "a"
+    jaxmeta.sweep(RL2, {"a2c.gamma": [0.9, 0.95]}, out=out)
+    return out
+
+
+def test_a_stopped_sweep_goes_on_to_the_same_bits(rl2_sweep, tmp_path, caplog):
+    out, every = tmp_path / "a", {"checkpoint_every": "3u"}
+    arguments = (RL2, {"a2c.gamma": [0.9, 0.95]})
+    with pytest.raises(Preempted):
+        jaxmeta.sweep(*arguments, out=out, watch=stop_at(1200, Preempted("now")), **every)
+    (program,) = (out / "programs").iterdir()
+    assert rundir.status(next((out / "runs").iterdir())) == "preempted"
+    with pytest.raises(ConfigError, match=f"belongs to a sweep.*programs/{program.name}"):
+        jaxmeta.resume(next((out / "runs").iterdir()))
+    table = jaxmeta.sweep(*arguments, out=out, **every)
+    assert set(table["status"]) == {"finished"}
+    assert resumed_from(program) == [3]
+    for path in (out / "runs").iterdir():
+        assert rows(path) == rows(rl2_sweep / "runs" / path.name)
+        theirs = jaxmeta.train(rundir.read_run(path), rl2_sweep / "runs" / path.name)
+        chex.assert_trees_all_equal(
+            jaxmeta.train(rundir.read_run(path), path).params, theirs.params
+        )
+
+
+def test_a_configuration_that_diverges_dies_alone(rl2_sweep, tmp_path):
+    out = tmp_path / "a"
+    points = [{"a2c.gamma": 0.9}, {"a2c.value_coef": 1e38, "a2c.max_grad_norm": 1e38}]
+    table = jaxmeta.sweep(RL2, points=points, out=out)
+    assert table["status"].tolist() == ["finished"] * 2 + ["failed"] * 2
+    good, bad = (out / "runs" / grid.digest(RL2.replace(point)) for point in points)
+    assert rows(good) == rows(rl2_sweep / "runs" / good.name)
+    assert set(rundir.dead_seeds(bad)) == {0, 1}
+    assert rundir.dead_seeds(good) == {}
+    report = json.loads((bad / rundir.NAN_REPORT).read_text())["0"]
+    assert report["config"]["a2c.value_coef"] == 1e38
+    assert np.isnan(table["train_return_greedy"]).tolist() == [False] * 2 + [True] * 2
+    assert sweeps.plan(RL2, points=points, out=out).programs == {}  # there is nothing to repeat
+
+
+def test_an_error_ends_its_own_program_only(tmp_path, monkeypatch, caplog):
+    run_program = worker.run_program
+
+    def failing(path, *args):
+        if next(iter(sweeps.read_program(path).values())).networks.hidden == 12:
+            raise RuntimeError("out of memory")
+        run_program(path, *args)
+
+    monkeypatch.setattr(worker, "run_program", failing)
+    points = [{"networks.hidden": 12}, {"a2c.gamma": 0.9}]
+    table = jaxmeta.sweep(RL2, points=points, out=tmp_path / "a")
+    assert table["status"].tolist() == ["not begun"] * 2 + ["finished"] * 2
+    assert "out of memory" in caplog.text
+
+
+def test_commands_are_printed_for_other_schedulers(tmp_path, capsys):
+    jaxmeta.sweep(RL2, {"networks.hidden": [12, 14]}, out=tmp_path / "a", executor="print")
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    programs = {str(path) for path in (tmp_path / "a" / "programs").iterdir()}
+    assert {words[4] for words in lines} == programs
+    assert all(words[1:4] == ["-P", "-m", "jaxmeta.worker"] for words in lines)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Give other processes this repository's code, and the tests' compilation cache."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_worker_processes_share_the_cores(tmp_path, environment):
+    table = jaxmeta.sweep(
+        RL2, {"networks.hidden": [12, 14]}, out=tmp_path / "a", executor="processes", workers=2
+    )
+    assert set(table["status"]) == {"finished"}
+    for program in (tmp_path / "a" / "programs").iterdir():
+        assert rundir.read_manifest(program)["threads"].startswith("1 cores")
+
+
+# submitit leaves its processes to themselves.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_slurm_jobs_are_submitted_once(tmp_path, caplog, environment):
+    """Through submitit's local executor."""
+    arguments = {"out": tmp_path / "a", "executor": "slurm", "slurm": {"cluster": "local"}}
+    caplog.set_level("INFO")
+    jaxmeta.sweep(RL2, {"a2c.gamma": [0.9]}, **arguments)
+    jaxmeta.sweep(RL2, {"a2c.gamma": [0.9]}, **arguments)
+    assert "has a job already" in caplog.text
+    (program,) = (tmp_path / "a" / "programs").iterdir()
+    end = time.monotonic() + 120
+    while executors.has_job(program):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert set(jaxmeta.sweep(RL2, {"a2c.gamma": [0.9]}, **arguments)["status"]) == {"finished"}
+
+
+def test_bad_sweeps_are_refused_before_anything_is_written(tmp_path):
+    out = tmp_path / "a"
+    with pytest.raises(ConfigError, match="executor = 'cloud': must be one of here, processes"):
+        jaxmeta.sweep(RL2, out=out, executor="cloud")
+    with pytest.raises(ConfigError, match="give one of them, not both"):
+        jaxmeta.sweep(RL2, {}, points=[], out=out)
+    with pytest.raises(ConfigError, match="max_members = 0"):
+        jaxmeta.sweep(RL2, out=out, max_members=0)
+    with pytest.raises(ConfigError, match="checkpoint_every = 'often'"):
+        jaxmeta.sweep(RL2, out=out, checkpoint_every="often")
+    assert not out.exists()
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(ConfigError, match="it holds files"):
+        jaxmeta.sweep(RL2, out=tmp_path)
+
+
+def test_code_from_files_is_executed_for_who_named_it_only(tmp_path):
+    file = tmp_path / "env.py"
+    file.write_text("from envs.gridworld import gridworld as make\n")
+    run = Run(env=str(file), method="rl2", frames=1920).replace({"networks.hidden": 8})
+    with pytest.raises(Preempted):
+        jaxmeta.sweep(run, out=tmp_path / "a", watch=stop_at(0, Preempted("now")))
+    (program,) = (tmp_path / "a" / "programs").iterdir()
+    with pytest.raises(ConfigError, match="names no code to execute"):
+        worker.run_program(program)
+    assert jaxmeta.sweep(run, out=tmp_path / "a")["status"].tolist() == ["finished"]
