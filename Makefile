@@ -9,11 +9,13 @@ SEEDS  ?=
 FRAMES ?=
 ARGS   ?=
 
+STUDIES := reward-maps gridworld-extrapolation dropout-ablation worker-ratio-ablation
+
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart gridworld test test-all test-faults mutants lint lock bench clean
+.PHONY: help setup quickstart gridworld $(STUDIES) test test-all test-faults mutants lint lock bench clean
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv from the hashed lock
 
@@ -29,6 +31,13 @@ quickstart: $(STAMP) ## RL2, variBAD and LDM on the gridworld in about 12 minute
 
 gridworld: $(STAMP) ## the paper's gridworld study: SEEDS=8 FRAMES=100_000_000 OUT=runs
 	$(PY) -m experiments study gridworld --out $(OUT)/gridworld $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FRAMES),--frames $(FRAMES)) $(ARGS)
+
+$(STUDIES): $(STAMP)
+	$(PY) -m experiments study $@ --out $(OUT)/$@ $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FRAMES),--frames $(FRAMES)) $(ARGS)
+reward-maps: ## Figure 4: what LDM imagines, by the decoder's dropout
+gridworld-extrapolation: ## Figures 5 and 6: goals between and outside the training goals, by beta
+dropout-ablation: ## test goals by the decoder's dropout
+worker-ratio-ablation: ## test goals by the number of mixture workers
 
 test: $(STAMP) ## lint, types and the tests that CI runs
 	$(MAKE) --no-print-directory lint

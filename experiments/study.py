@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments import gridworld, quickstart
+from experiments import ablations, gridworld, quickstart
 from jaxmeta import rundir
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError, NonFiniteError, Preempted
@@ -17,6 +17,7 @@ Runs = dict[str, Run]  # by the name of their folder
 STUDIES: dict[str, Callable[..., Runs]] = {
     "quickstart": quickstart.runs,
     "gridworld": gridworld.runs,
+    **ablations.STUDIES,
 }
 
 
