@@ -134,7 +134,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, referen
 
 
 @pytest.mark.fault("SIGTERM or SIGINT once")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_one_signal_saves_and_exits_with_75(number, tmp_path, reference):
     out = tmp_path / "a"
     process = train(out, "rl2", "quick", "1000000u")
@@ -151,6 +153,7 @@ def test_one_signal_saves_and_exits_with_75(number, tmp_path, reference):
     assert_same(out, reference("rl2", "quick"))
 
 
+@pytest.mark.slow
 @pytest.mark.fault("two signals: the second exits at once")
 def test_two_signals_leave_a_run_that_goes_on(tmp_path, reference):
     out = tmp_path / "a"
@@ -212,6 +215,7 @@ def test_a_read_only_directory_is_refused_at_once(tmp_path, mounted):
     assert "must be writable" in said
 
 
+@pytest.mark.slow
 @pytest.mark.fault("disk full, for real")
 def test_a_full_disk_is_an_error_and_the_last_checkpoint_is_whole(tmp_path, mounted, reference):
     disk = mounted("size=64m")

@@ -5,6 +5,7 @@ import shlex
 import time
 
 import chex
+import jax
 import numpy as np
 import pytest
 
@@ -12,13 +13,13 @@ import jaxmeta
 from jaxmeta import executors, grid, rundir, sweeps, training, worker
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError, Preempted
-from tests.processes import ENVIRONMENT, resumed_from
+from tests.processes import CLOCK, ENVIRONMENT, resumed_from, rows_logged
 from tests.tiny import tiny_run
 
 FRAMES = {"frames": 2000, "log_every": 480, "evaluation.every": 960}
 RL2 = tiny_run("rl2", FRAMES)
 LDM = tiny_run("ldm", FRAMES)
-GRID = {"imagination.beta": [1.0, 2.0], "vae.dropout": [0.5, 0.7]}
+GRID = {"a2c.gamma": [0.9, 0.95], "a2c.learning_rate": [1e-3, 1e-2]}
 
 
 class Counted:
@@ -36,61 +37,80 @@ class Counted:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """Return a finished sweep of 2 betas x 2 dropout rates x 2 seeds, and its table."""
+    """Return a finished sweep of 2 discounts x 2 learning rates x 2 seeds, and its table."""
     out = tmp_path_factory.mktemp("sweep") / "a"
     with pytest.MonkeyPatch.context() as patch:
         counted = Counted(patch)
-        table = jaxmeta.sweep(LDM, GRID, seeds=range(2), out=out)
+        table = jaxmeta.sweep(RL2, GRID, seeds=range(2), out=out)
     assert counted.count == 1
     return out, table
 
 
-def folder(out, **changed):
-    """Return the directory of LDM's run with some fields changed."""
-    run = LDM.replace({name.replace("__", "."): value for name, value in changed.items()})
-    return out / "runs" / grid.digest(run)
+def folder(out, run, **changed):
+    """Return the directory of a run with some fields changed."""
+    fields = {name.replace("__", "."): value for name, value in changed.items()}
+    return out / "runs" / grid.digest(run.replace(fields))
 
 
 def rows(path):
     """Return a run's log lines without the clock's keys, and its evaluations."""
-    lines = [{k: v for k, v in row.items() if k not in ("wall_s", "frames_per_s")}
-             for row in rundir.read_metrics(path)]  # fmt: skip
-    return lines, (path / rundir.EVALUATION).read_text()
+    return rows_logged(path), (path / rundir.EVALUATION).read_text()
 
 
 def test_the_table_has_a_row_per_run_and_seed(swept):
     out, table = swept
-    assert table["imagination.beta"].tolist() == [1.0] * 4 + [2.0] * 4
-    assert table["vae.dropout"].tolist() == [0.5, 0.5, 0.7, 0.7] * 2
+    assert table["a2c.gamma"].tolist() == [0.9] * 4 + [0.95] * 4
+    assert table["a2c.learning_rate"].tolist() == [1e-3, 1e-3, 1e-2, 1e-2] * 2
     assert table["seed"].tolist() == [0, 1] * 4
     assert set(table["status"]) == {"finished"}
     assert {"train_return_greedy", "test_reached_sampled"} <= table.keys()
-    evaluation = rundir.read_evaluation(folder(out, imagination__beta=2.0, vae__dropout=0.7))
+    path = folder(out, RL2, a2c__gamma=0.95, a2c__learning_rate=1e-2)
+    evaluation = rundir.read_evaluation(path)
     last = (evaluation["frames"] == 2160) & (evaluation["seed"] == 1) & (evaluation["episode"] == 2)
     last &= (evaluation["policy"] == "greedy") & (evaluation["split"] == "test")
     assert table["test_return_greedy"][-1] == pytest.approx(evaluation["return"][last].mean())
 
 
-def test_a_row_is_what_a_run_of_its_own_gives(swept, tmp_path):
-    """Its fields are read by the shared program: beta and dropout are numbers there."""
-    out, _ = swept
-    changed = {"imagination.beta": 2.0, "vae.dropout": 0.5}
-    alone = jaxmeta.train(LDM.replace(changed), tmp_path / "alone")
-    path = folder(out, imagination__beta=2.0, vae__dropout=0.5)
-    together = jaxmeta.train(LDM.replace(changed), path)  # finished: it is read back
-    assert together.metrics[-1]["elbo"] == pytest.approx(alone.metrics[-1]["elbo"], rel=1e-4)
+def assert_as_alone(run, path, tmp_path):
+    """Assert that a sweep's finished run in `path` is what a run of its own gives."""
+    alone, together = jaxmeta.train(run, tmp_path / "alone"), jaxmeta.train(run, path)
+    for name, value in alone.metrics[-1].items():
+        if name not in CLOCK:
+            assert together.metrics[-1][name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
     chex.assert_trees_all_close(together.params, alone.params, atol=1e-5)
-    other, _ = jaxmeta.load(folder(out), seed=1)
-    assert other.begin(jaxmeta.load(folder(out), seed=1)[1]).shape[-1] > 0
+    chex.assert_trees_all_close(together.best.params, alone.best.params, atol=1e-5)
+    return alone
+
+
+def test_a_row_is_what_a_run_of_its_own_gives(swept, tmp_path):
+    changed = {"a2c.gamma": 0.95, "a2c.learning_rate": 1e-3}
+    path = folder(swept[0], RL2, a2c__gamma=0.95, a2c__learning_rate=1e-3)
+    alone = assert_as_alone(RL2.replace(changed), path, tmp_path)
+    agent, params = jaxmeta.load(path, seed=1)
+    assert agent.begin(params).shape[-1] > 0
+    other = jaxmeta.load(folder(swept[0], RL2, a2c__gamma=0.9, a2c__learning_rate=1e-3), seed=1)[1]
     with pytest.raises(AssertionError):
-        chex.assert_trees_all_close(alone.params, jaxmeta.train(LDM, folder(out)).params, atol=1e-5)
+        chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], alone.params), other, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_beta_and_dropout_are_numbers_in_one_program(tmp_path, monkeypatch):
+    """2 betas x 2 dropout rates x 2 seeds of LDM."""
+    counted, out = Counted(monkeypatch), tmp_path / "a"
+    points = {"imagination.beta": [1.0, 2.0], "vae.dropout": [0.5, 0.7]}
+    table = jaxmeta.sweep(LDM, points, seeds=2, out=out)
+    assert counted.count == 1
+    assert set(table["status"]) == {"finished"}
+    path = folder(out, LDM, imagination__beta=2.0, vae__dropout=0.5)
+    changed = {"imagination.beta": 2.0, "vae.dropout": 0.5}
+    assert_as_alone(LDM.replace(changed), path, tmp_path)
 
 
 def test_a_second_call_does_nothing(swept, monkeypatch):
     out, table = swept
     counted = Counted(monkeypatch)
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
-    again = jaxmeta.sweep(LDM, GRID, seeds=2, out=out)
+    again = jaxmeta.sweep(RL2, GRID, seeds=2, out=out)
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before
     assert counted.count == 0
     for name in table:
@@ -99,10 +119,10 @@ def test_a_second_call_does_nothing(swept, monkeypatch):
 
 def test_a_new_value_makes_a_program_for_the_new_rows_only(swept):
     out, _ = swept
-    todo = sweeps.plan(LDM, GRID | {"imagination.beta": [1.0, 1.5, 2.0]}, out=out)
+    todo = sweeps.plan(RL2, GRID | {"a2c.gamma": [0.9, 0.93, 0.95]}, out=out)
     assert len(todo.runs) == 6
     (program,) = todo.programs.values()
-    assert [run.imagination.beta for run in program.values()] == [1.5, 1.5]
+    assert [run.a2c.gamma for run in program.values()] == [0.93, 0.93]
 
 
 def test_other_structures_are_other_programs(tmp_path):
@@ -120,17 +140,9 @@ def stop_at(frames, error):
     return watch
 
 
-@pytest.fixture(scope="module")
-def rl2_sweep(tmp_path_factory):
-    """Return a finished sweep over two discounts."""
-    out = tmp_path_factory.mktemp("sweep") / "a"
-    jaxmeta.sweep(RL2, {"a2c.gamma": [0.9, 0.95]}, out=out)
-    return out
-
-
-def test_a_stopped_sweep_goes_on_to_the_same_bits(rl2_sweep, tmp_path, caplog):
+def test_a_stopped_sweep_goes_on_to_the_same_bits(swept, tmp_path, caplog):
     out, every = tmp_path / "a", {"checkpoint_every": "3u"}
-    arguments = (RL2, {"a2c.gamma": [0.9, 0.95]})
+    arguments = (RL2, GRID)
     with pytest.raises(Preempted):
         jaxmeta.sweep(*arguments, out=out, watch=stop_at(1200, Preempted("now")), **every)
     (program,) = (out / "programs").iterdir()
@@ -141,20 +153,21 @@ def test_a_stopped_sweep_goes_on_to_the_same_bits(rl2_sweep, tmp_path, caplog):
     assert set(table["status"]) == {"finished"}
     assert resumed_from(program) == [3]
     for path in (out / "runs").iterdir():
-        assert rows(path) == rows(rl2_sweep / "runs" / path.name)
-        theirs = jaxmeta.train(rundir.read_run(path), rl2_sweep / "runs" / path.name)
+        assert rows(path) == rows(swept[0] / "runs" / path.name)
+        theirs = jaxmeta.train(rundir.read_run(path), swept[0] / "runs" / path.name)
         chex.assert_trees_all_equal(
             jaxmeta.train(rundir.read_run(path), path).params, theirs.params
         )
 
 
-def test_a_configuration_that_diverges_dies_alone(rl2_sweep, tmp_path):
+def test_a_configuration_that_diverges_dies_alone(swept, tmp_path):
     out = tmp_path / "a"
-    points = [{"a2c.gamma": 0.9}, {"a2c.value_coef": 1e38, "a2c.max_grad_norm": 1e38}]
+    good = {"a2c.gamma": 0.9, "a2c.learning_rate": 1e-3}
+    points = [good, {"a2c.value_coef": 1e38, "a2c.max_grad_norm": 1e38}]
     table = jaxmeta.sweep(RL2, points=points, out=out)
     assert table["status"].tolist() == ["finished"] * 2 + ["failed"] * 2
     good, bad = (out / "runs" / grid.digest(RL2.replace(point)) for point in points)
-    assert rows(good) == rows(rl2_sweep / "runs" / good.name)
+    assert rows(good) == rows(swept[0] / "runs" / good.name)
     assert set(rundir.dead_seeds(bad)) == {0, 1}
     assert rundir.dead_seeds(good) == {}
     report = json.loads((bad / rundir.NAN_REPORT).read_text())["0"]

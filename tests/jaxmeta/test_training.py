@@ -255,6 +255,7 @@ def test_a_diverging_run_stops_and_says_where(tmp_path):
         jaxmeta.load(tmp_path / "a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("boundary", ["start"])
 def test_the_other_boundary_trains_too(tmp_path, boundary):
     run = tiny_run("ldm", {"trial.boundary": boundary, "frames": 480, "seeds": 1})
