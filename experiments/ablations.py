@@ -12,7 +12,8 @@ MIXTURES = (1, 2, 4, 8)  # of 16 workers
 
 def ldm(env: str = "gridworld", **given: Any) -> Run:
     """Return LDM with the paper's settings, 4 seeds of 1e8 frames unless `given`."""
-    return Run(**({"env": env, "method": "ldm", "seeds": 4, "frames": 100_000_000} | given))
+    chosen: dict[str, Any] = {"env": env, "method": "ldm", "seeds": 4, "frames": 100_000_000}
+    return Run(**(chosen | given))
 
 
 def varied(base: Run, name: str, values: tuple[float, ...]) -> dict[str, Run]:

@@ -1,7 +1,6 @@
 """Training with a progress display: frames/s, time left and the last returns."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from experiments.words import QUIET_S, news, remaining
 from jaxmeta.config import Run
 from jaxmeta.debugging import find_nan
 from jaxmeta.loading import Result, build
-from jaxmeta.seeds import divisor
+from jaxmeta.seeds import cores, divisor
 from jaxmeta.session import Status
 from jaxmeta.training import train
 from jaxmeta.worker import run_program
@@ -30,10 +29,9 @@ def train_with_progress(run: Run, out: Path, checkpoint_every: str = "120s") -> 
         f" ({run.frames:,} asked, in updates of {per_update:,}), seeds 0 to {run.seeds - 1}",
         soft_wrap=True,
     )
-    cores = os.cpu_count() or 1
-    if (used := divisor(run.seeds, cores)) < cores:
+    if (used := divisor(run.seeds, cores())) < cores():
         console.print(
-            f"{used} of {cores} cores in use: a multiple of {cores} seeds would fill them"
+            f"{used} of {cores()} cores in use: a multiple of {cores()} seeds would fill them"
         )
     with shown(console, run.method) as watch:
         return train(run, out, checkpoint_every=checkpoint_every, watch=watch)

@@ -53,8 +53,10 @@ def here(programs: list[Path], options: Options) -> None:
     Raises:
       Preempted: a signal came.
     """
-    from jaxmeta.worker import run_program  # imports jax, which plans do without
+    from jaxmeta import seeds  # imports jax, which plans do without
+    from jaxmeta.worker import run_program
 
+    seeds.ask_for_devices(seeds.cores())  # the first program may have less use for them
     with stop_requests() as stop_asked:
         for program in programs:
             try:

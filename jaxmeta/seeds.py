@@ -13,14 +13,25 @@ from jax.sharding import PartitionSpec as P
 SEEDS = "seeds"  # the mesh axis over which seeds are spread
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def ask_for_devices(count: int) -> None:
+    """Ask JAX for so many devices on the CPU; in vain once it has been used."""
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", count)
+
+
 def seed_mesh(seeds: int) -> jax.sharding.Mesh:
     """Return the devices that share the seeds: the most that divide them evenly.
 
     On CPU, JAX is asked for one device per core, which must happen before its first use.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with contextlib.suppress(RuntimeError):  # JAX is in use already, with what it has
-        jax.config.update("jax_num_cpu_devices", divisor(seeds, cores or 1))
+    ask_for_devices(divisor(seeds, cores()))
     count = divisor(seeds, len(jax.devices()))
     return jax.make_mesh((count,), (SEEDS,), (AxisType.Auto,), devices=jax.devices()[:count])
 
