@@ -206,6 +206,7 @@ def environment(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
+@pytest.mark.slow
 def test_worker_processes_share_the_cores(tmp_path, environment):
     table = jaxmeta.sweep(
         RL2, {"networks.hidden": [12, 14]}, out=tmp_path / "a", executor="processes", workers=2
