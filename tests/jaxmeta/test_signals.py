@@ -25,13 +25,16 @@ with stop_requests():
 def test_a_second_signal_ends_a_process_that_does_not_listen(second):
     command = [sys.executable, "-c", DEAF]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"ready\n"
-        process.send_signal(signal.SIGTERM)
-        assert b"SIGTERM: finishing this chunk" in process.stderr.readline()
-        assert process.poll() is None
-        process.send_signal(second)
-        assert process.wait(10) == 75
-        assert b"stopped at once" in process.stderr.readline()
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert b"SIGTERM: finishing this chunk" in process.stderr.readline()
+            assert process.poll() is None
+            process.send_signal(second)
+            assert process.wait(10) == 75
+            assert b"stopped at once" in process.stderr.readline()
+        finally:
+            process.kill()
 
 
 def test_what_came_is_named_and_handlers_are_put_back():
