@@ -22,7 +22,7 @@ from jaxmeta.algorithm import Algorithm, hyper
 from jaxmeta.config import Run
 from jaxmeta.loading import build
 from jaxmeta.manifest import now, processor
-from jaxmeta.programs import Course, no_progress, run_updates
+from jaxmeta.programs import Course, no_progress, progress_like, run_updates
 from jaxmeta.trial import Trial
 
 REPEATS = 5  # timings of each thing; the fastest counts
@@ -102,7 +102,7 @@ def measure(run: Run) -> dict[str, Any]:
     env, algorithm = build(run)
     hp = hyper(run)
     state = jax.jit(algorithm.init)(jax.random.key(0), hp)
-    course = Course(state, no_progress(algorithm, state))
+    course = Course(state, no_progress(progress_like(algorithm, state)))
     updates = jax.jit(run_updates(algorithm), donate_argnums=0)
     course = jax.block_until_ready(updates(course, jnp.int32(0), jnp.int32(1)))
     start = time.perf_counter()

@@ -4,13 +4,11 @@ import time
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from jaxmeta.config import Run
 from jaxmeta.loading import build
-from jaxmeta.programs import initial, members, run_updates
-from jaxmeta.seeds import SEEDS, over_seeds, seed_mesh
+from jaxmeta.programs import members, run_updates, starter
+from jaxmeta.seeds import over_seeds, seed_mesh
 
 SECONDS = 3.0  # of training, about
 
@@ -19,8 +17,7 @@ def frames_per_s(run: Run) -> float:
     """Return the frames per second of all seeds together, compilation left out."""
     mesh = seed_mesh(run.seeds)
     env, algorithm = build(run)
-    spread = NamedSharding(mesh, P(SEEDS))
-    course = jax.jit(lambda: initial(members(run), algorithm), out_shardings=spread)()
+    course = starter(mesh, algorithm)(members(run))
     chunk = jax.jit(over_seeds(mesh, run_updates(algorithm)), donate_argnums=0)
     count = 1
     while True:

@@ -13,7 +13,7 @@ from jaxmeta import checkpoint, rundir
 from jaxmeta.config import Run
 from jaxmeta.env import Env
 from jaxmeta.loading import Method, build
-from jaxmeta.programs import course_like, initial, members, run_updates
+from jaxmeta.programs import course_like, members, run_updates, starter
 from jaxmeta.seeds import over_seeds, seed_mesh
 from jaxmeta.session import COURSE
 
@@ -54,7 +54,7 @@ def find_nan(
     deaths = [death.update for death in rundir.dead_seeds(path).values()]
     folder, before = path / rundir.CHECKPOINTS, min(deaths, default=None)
     found = checkpoint.newest_whole(folder, like, before=before)
-    course = found.items[COURSE] if found else jax.jit(lambda: initial(who, algorithm))()
+    course = found.items[COURSE] if found else starter(mesh, algorithm)(who)
     checked = checkify.checkify(run_updates(algorithm), errors=checkify.float_checks)
     one = jax.jit(over_seeds(mesh, checked))
     updates = run.updates(world.env.horizon)

@@ -34,12 +34,18 @@ class Course(NamedTuple):
     progress: Progress
 
 
-def no_progress(algorithm: Algorithm, state: State) -> Progress:
-    """Return what stands before the first update; `state` may be shapes."""
+def progress_like(algorithm: Algorithm, state: State) -> Progress:
+    """Return the shapes of one seed's progress; `state` may be shapes."""
     metrics = jax.eval_shape(algorithm.step, state)[1]
+    update: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    return Progress(metrics, dict.fromkeys((*metrics, PARAMS), update))
+
+
+def no_progress(like: Progress) -> Progress:
+    """Return what stands before the first update, in the shapes of `like`."""
     return Progress(
-        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics),
-        {name: jnp.full((), -1, jnp.int32) for name in (*metrics, PARAMS)},
+        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like.total),
+        jax.tree.map(lambda x: jnp.full(x.shape, -1, x.dtype), like.first_bad),
     )
 
 
@@ -64,15 +70,25 @@ def initial_states(who: Members, algorithm: Algorithm) -> State:
     return jax.vmap(lambda seed, hp: algorithm.init(jax.random.key(seed), hp))(*who)
 
 
-def initial(who: Members, algorithm: Algorithm) -> Course:
-    """Return where all members begin, [members, ...]."""
-    states = initial_states(who, algorithm)
-    return Course(states, jax.vmap(lambda state: no_progress(algorithm, state))(states))
+def begin(member: Members, algorithm: Algorithm) -> Course:
+    """Return where one member begins."""
+    state = algorithm.init(jax.random.key(member.seed), member.hp)
+    return Course(state, no_progress(progress_like(algorithm, state)))
+
+
+def starter(mesh: jax.sharding.Mesh, algorithm: Algorithm) -> Callable[[Members], Course]:
+    """Return the compiled function from all members to where they begin, on their devices.
+
+    One after the other on a CPU device: XLA's QR of a batch, for orthogonal weights, waits
+    for threads that the other device's QR holds, and hangs.
+    """
+    spread = NamedSharding(mesh, P(SEEDS))
+    return jax.jit(over_seeds(mesh, lambda m: begin(m, algorithm)), out_shardings=spread)
 
 
 def course_like(who: Members, algorithm: Algorithm) -> Course:
     """Return the shapes of the members' course."""
-    return jax.eval_shape(lambda: initial(who, algorithm))
+    return jax.eval_shape(jax.vmap(lambda m: begin(m, algorithm)), who)
 
 
 def run_updates(algorithm: Algorithm) -> Callable[[Course, Array, Array], Course]:
@@ -143,17 +159,17 @@ def compile_programs(
         return jax.tree.map(lambda x: jnp.sqrt((x * x).sum()), params)
 
     spread = NamedSharding(mesh, P(SEEDS))
-    start = jax.jit(lambda: initial(who, algorithm), out_shardings=spread)
-    like = jax.eval_shape(start)
+    start = starter(mesh, algorithm)
+    like = course_like(who, algorithm)
     placed = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread)
     chunk = jax.jit(over_seeds(mesh, run_updates(algorithm)), donate_argnums=0)
     compiled = chunk.lower(jax.tree.map(placed, like), jnp.int32(0), jnp.int32(1)).compile()
     return Programs(
-        start=start,
+        start=lambda: start(who),
         like=like,
         place=jax.jit(lambda course: jax.tree.map(jnp.copy, course), out_shardings=spread),
         chunk=compiled,
-        no_progress=jax.jit(lambda: initial(who, algorithm).progress, out_shardings=spread),
+        no_progress=jax.jit(lambda: no_progress(like.progress), out_shardings=spread),
         test=jax.jit(over_seeds(mesh, test)),
         norms=jax.jit(jax.vmap(norms)),
     )

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import Run
 from jaxmeta.loading import build
-from jaxmeta.programs import Course, initial, members, run_updates
+from jaxmeta.programs import Course, members, run_updates, starter
 from jaxmeta.seeds import over_seeds, seed_mesh
 from jaxmeta.trial import Trial
 
@@ -54,8 +53,7 @@ def program(method: str) -> Program:
     step = chex.assert_max_traces(algorithm.step, n=2)  # once for shapes, once for the program
     counted = algorithm._replace(step=step)
     mesh = seed_mesh(2)
-    spread = NamedSharding(mesh, PartitionSpec("seeds"))
-    start = jax.jit(lambda: initial(members(run), counted), out_shardings=spread)()
+    start = starter(mesh, counted)(members(run))
     updates = jax.jit(over_seeds(mesh, run_updates(counted)))
     return Program(env, algorithm, start, updates)
 

@@ -10,7 +10,7 @@ import pytest
 
 from jaxmeta.buffers import replayed
 from jaxmeta.loading import build
-from jaxmeta.programs import initial, initial_states, members, run_updates
+from jaxmeta.programs import begin, initial_states, members, run_updates
 from tests.tiny import advance, program, tiny_run
 
 # Each field on which paper and public code disagree, with its other value.
@@ -56,7 +56,7 @@ def test_a_frozen_replay_changes_the_first_update_behind_its_capacity():
         run = tiny_run("ldm", {"vae.capacity": 4, "vae.replay": replay, "seeds": 1})
         _, algorithm = build(run)
         updates = jax.jit(run_updates(algorithm))
-        course = jax.tree.map(lambda x: x[0], initial(members(run), algorithm))
+        course = begin(jax.tree.map(lambda x: x[0], members(run)), algorithm)
         after[replay] = [updates(course, 0, n).state.params["decoder"] for n in (1, 2)]
     chex.assert_trees_all_equal(after["ring"][0], after["frozen"][0])
     with pytest.raises(AssertionError):

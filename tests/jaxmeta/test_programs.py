@@ -8,7 +8,7 @@ import pytest
 
 from jaxmeta import checkpoint
 from jaxmeta.algorithm import Algorithm
-from jaxmeta.programs import PARAMS, Course, no_progress, run_updates
+from jaxmeta.programs import PARAMS, Course, no_progress, progress_like, run_updates
 from tests.tiny import METHODS, advance, program
 
 
@@ -68,7 +68,7 @@ def counting(loss, params=lambda n: jnp.float32(0)):
     """Return an algorithm whose state is the number of its updates, and a course from 0."""
     step = lambda n: (n + 1, {"loss": loss(n)})
     algorithm = Algorithm(None, None, None, step, lambda n: {"w": params(n)})
-    return algorithm, Course(jnp.int32(0), no_progress(algorithm, jnp.int32(0)))
+    return algorithm, Course(jnp.int32(0), no_progress(progress_like(algorithm, jnp.int32(0))))
 
 
 def test_the_first_update_that_is_not_finite_is_noted():

@@ -1,5 +1,8 @@
 """Seeds side by side on devices."""
 
+import subprocess
+import sys
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,6 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxmeta.programs import run_updates
 from jaxmeta.seeds import divisor, over_seeds, seed_mesh
+from tests.processes import ENVIRONMENT
 from tests.tiny import advance, program
 
 
@@ -19,6 +23,25 @@ def test_seeds_beside_each_other_on_one_device_change_nothing():
     got = together(start, jnp.int32(0), jnp.int32(2))
     expected = advance(made, made.start, 0, 2)
     chex.assert_trees_all_equal(got, expected)
+
+
+HANG = """
+import jax
+from jaxmeta.loading import build
+from jaxmeta.programs import members, starter
+from jaxmeta.seeds import seed_mesh
+from jaxmeta.config import Run
+run = Run(method="rl2", seeds=8)
+mesh = seed_mesh(8)
+start = starter(mesh, build(run)[1])
+for _ in range(100):
+    jax.block_until_ready(start(members(run)))
+"""
+
+
+def test_several_seeds_on_several_devices_begin():
+    """Where their weights were drawn as a batch, this hung every time."""
+    subprocess.run([sys.executable, "-c", HANG], env=ENVIRONMENT, check=True, timeout=120)
 
 
 def test_divisor():

@@ -19,7 +19,7 @@ from jaxmeta.config import Run
 from jaxmeta.debugging import find_nan
 from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError
 from jaxmeta.loading import build
-from jaxmeta.programs import initial, members
+from jaxmeta.programs import course_like, members
 from jaxmeta.session import COURSE
 from tests.processes import assert_same, newest, resumed_from, rows_logged
 from tests.tiny import tiny_run
@@ -297,7 +297,7 @@ SIZES |= {"evaluation.every": 960, "networks.hidden": 16, "checkpoint-every": "5
 def course(out):
     """Return all that the newest checkpoint would go on from."""
     _, algorithm = build(rundir.read_run(out), gridworld(), rl2)
-    like = {COURSE: jax.eval_shape(lambda: initial(members(rundir.read_run(out)), algorithm))}
+    like = {COURSE: course_like(members(rundir.read_run(out)), algorithm)}
     return checkpoint.newest_whole(out / rundir.CHECKPOINTS, like).items[COURSE]
 
 
