@@ -12,7 +12,7 @@ from experiments.words import QUIET_S, news, remaining
 from jaxmeta.config import Run
 from jaxmeta.debugging import find_nan
 from jaxmeta.loading import Result, build
-from jaxmeta.seeds import cores, divisor
+from jaxmeta.seeds import cores, divisor, seed_mesh
 from jaxmeta.session import Status
 from jaxmeta.training import train
 from jaxmeta.worker import run_program
@@ -21,6 +21,7 @@ from jaxmeta.worker import run_program
 def train_with_progress(run: Run, out: Path, checkpoint_every: str = "120s") -> Result:
     """Train a run, or go on with it, and show how it goes."""
     console = Console()
+    seed_mesh(run.seeds)  # before an environment uses JAX
     env, _ = build(run)
     per_update = run.frames_per_update(env.env.horizon)
     total = run.updates(env.env.horizon) * per_update

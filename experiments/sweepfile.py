@@ -73,7 +73,7 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def run_sweep(arguments: dict[str, Any], dry_run: bool) -> int:
     """Say what a sweep consists of; unless `dry_run`, train it and print the table.
 
-    Returns the exit code: 1 if any run failed or lost a seed.
+    Returns the exit code: 1 if any run lost a seed, or was to end here and did not.
     """
     console = Console(highlight=False, soft_wrap=True)
     planning = ("base", "grid", "points", "seeds", "out", "max_members")
@@ -99,7 +99,8 @@ def run_sweep(arguments: dict[str, Any], dry_run: bool) -> int:
     console.width = max(console.width, needed)  # a number is never cut short
     console.print(drawn, soft_wrap=False)
     lost = {path for path in plan.runs if rundir.status(path) and rundir.dead_seeds(path)}
-    return 1 if lost or "failed" in table["status"] else 0
+    elsewhere = arguments.get("executor") in ("slurm", "print")
+    return 1 if lost or (plan.unfinished() and not elsewhere) else 0
 
 
 def announce(console: Console, plan: sweeps.Plan) -> None:

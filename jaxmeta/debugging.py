@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +49,9 @@ def find_nan(
     """
     path = Path(out)
     rundir.check(run, path)
+    mesh = seed_mesh(run.seeds)  # before anything else uses JAX
     world, algorithm = build(run, env, method)
-    who, mesh = members(run), seed_mesh(run.seeds)
+    who = members(run)
     like = {COURSE: course_like(who, algorithm)}
     deaths = [death.update for death in rundir.dead_seeds(path).values()]
     folder, before = path / rundir.CHECKPOINTS, min(deaths, default=None)
@@ -68,7 +70,7 @@ def find_nan(
     return None
 
 
-def where(error: Exception) -> str:
+def where(error: Any) -> str:
     """Return the innermost lines of source behind an error of checkify's, without jax's own."""
-    lines = [line.strip() for line in str(error.traceback_info).splitlines()]  # type: ignore
+    lines = [line.strip() for line in str(error.traceback_info).splitlines()]
     return ", in ".join([line for line in lines if not line.startswith(JAX_FILES)][:SHOWN])

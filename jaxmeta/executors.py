@@ -63,8 +63,8 @@ def here(programs: list[Path], options: Options) -> None:
                 run_program(program, options.checkpoint_every, options.watch, options.files)
             except Preempted:
                 raise
-            except Exception:
-                log.exception("%s: failed", program)
+            except Exception as error:
+                log.exception("%s: %s: %s", program, type(error).__name__, error)
             if signal := stop_asked():
                 raise Preempted(f"{signal}: stopped after {program}")
 
@@ -82,7 +82,9 @@ def processes(programs: list[Path], options: Options) -> None:
             while waiting and free and not stop_asked():
                 place, program = free.pop(0), waiting.pop(0)
                 share = f"{place + 1}/{options.workers}"
-                running[place] = program, subprocess.Popen(command(program, options, share))
+                words = command(program, options, share)
+                # Of its own session: Ctrl-C would reach it twice, and twice means at once.
+                running[place] = program, subprocess.Popen(words, start_new_session=True)
             time.sleep(0.1)
             if signal := stop_asked():
                 for _, process in running.values():

@@ -125,7 +125,6 @@ class Programs(NamedTuple):
 
     Attributes:
       start: () -> the course before the first update.
-      like: its shapes.
       place: puts a course from the host on the devices.
       chunk: (course, first, count) -> course; the argument is donated.
       no_progress: () -> a course's progress before the first update.
@@ -134,7 +133,6 @@ class Programs(NamedTuple):
     """
 
     start: Callable[[], Course]
-    like: Course
     place: Callable[[Course], Course]
     chunk: Callable[[Course, Array, Array], Course]
     no_progress: Callable[[], Progress]
@@ -166,7 +164,6 @@ def compile_programs(
     compiled = chunk.lower(jax.tree.map(placed, like), jnp.int32(0), jnp.int32(1)).compile()
     return Programs(
         start=lambda: start(who),
-        like=like,
         place=jax.jit(lambda course: jax.tree.map(jnp.copy, course), out_shardings=spread),
         chunk=compiled,
         no_progress=jax.jit(lambda: no_progress(like.progress), out_shardings=spread),

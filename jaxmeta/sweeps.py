@@ -8,7 +8,6 @@ run's directory gets its own rows as they come and its own parameters at the end
 """
 
 import json
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +24,6 @@ from jaxmeta.settings import read_object
 from jaxmeta.statistics import evaluations, final_mean, of_seeds, rows, whole_evaluations
 
 RUNS, PROGRAMS, PROGRAM = "runs", "programs", "program.json"
-
-log = logging.getLogger(__name__)
 
 
 class Plan(NamedTuple):

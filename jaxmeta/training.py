@@ -223,9 +223,8 @@ def restore(
             log.warning("%s: has no %s: what it was made with is unknown", path, rundir.MANIFEST)
         if saved is not None and found.update < saved:
             log.warning("%s: the checkpoint of update %d cannot be used", path, saved)
-        for name, (then, now) in manifest.differing(before, facts).items():
-            if before:
-                log.warning("%s: %s was %s and is %s: bits may differ", path, name, then, now)
+        for name, (then, now) in manifest.differing(before, facts).items() if before else ():
+            log.warning("%s: %s was %s and is %s: bits may differ", path, name, then, now)
     return found
 
 
