@@ -14,6 +14,7 @@ from jaxmeta import registry
 from jaxmeta.errors import ConfigError
 from jaxmeta.sections import (
     A2C,
+    ADDED,
     COMMON_SECTIONS,
     PRESETS,
     SECTIONS,
@@ -168,6 +169,8 @@ class Run:
     def from_json(text: str) -> "Run":
         """Read what `to_json` wrote; the text may come from a stranger, and executes nothing.
 
+        Fields that are younger than the run have the value that it was made with.
+
         Raises:
           ConfigError: no JSON object, or unknown, missing, repeated or bad fields.
         """
@@ -175,6 +178,7 @@ class Run:
         refuse_missing(BASE, flat)
         base = Run(**{name: flat[name] for name in BASE})
         refuse_unknown(flat, base)
+        flat = {name: ADDED[name] for name in base.fields() if name in ADDED} | flat
         refuse_missing(base.fields(), flat)
         return base.replace({name: flat[name] for name in flat if name not in BASE})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.sections import SECTIONS, TRACED
+from jaxmeta.sections import ADDED, SECTIONS, TRACED
 from jaxmeta.settings import shown
 
 Overrides = dict[str, Any]  # dotted names and values
@@ -59,8 +59,12 @@ def seed_count(seeds: Iterable[int] | int | None) -> int | None:
 
 
 def digest(run: Run) -> str:
-    """Return a short hash of a configuration: its directory's name."""
-    return short_hash(run.fields())
+    """Return a short hash of a configuration: its directory's name.
+
+    A field added to the library later changes no name, while it does what was done before.
+    """
+    fields = run.fields().items()
+    return short_hash({k: v for k, v in fields if k not in ADDED or v != ADDED[k]})
 
 
 def short_hash(value: Any) -> str:

@@ -8,7 +8,7 @@ from jax import lax
 
 from jaxmeta.agent import Params
 from jaxmeta.belief import Belief, sample
-from jaxmeta.env import Array, Env, EnvState, Key, Step, Task, Wrapper
+from jaxmeta.env import Array, Binary, Env, EnvState, Key, Step, Task, Wrapper
 from jaxmeta.rollout import WORKERS
 from jaxmeta.sections import VAE, Imagination
 
@@ -71,10 +71,14 @@ class LatentMixture(Wrapper):
         q = self.belief.posterior(self.params, state.belief)
         z = sample(q, noise_z) if self.imagination.latents == "samples" else q.mean
         mixed = jnp.einsum("kl,kl->l", task.weights, lax.all_gather(z, WORKERS))  # (Eq. 1)
-        dropping = bits if self.imagination.dropout == "on" else None
-        imagined = self.belief.imagine(
-            self.params, mixed, state.obs, action, step.next_obs, dropping, self.vae
-        )
+        if self.imagination.pay == "nothing":
+            reward = self.env.reward
+            imagined = jnp.float32(reward.low if isinstance(reward, Binary) else 0.0)
+        else:
+            dropping = bits if self.imagination.dropout == "on" else None
+            imagined = self.belief.imagine(
+                self.params, mixed, state.obs, action, step.next_obs, dropping, self.vae
+            )
         paid = jnp.where(task.imagined, imagined, step.reward)
         memory = self.belief.update(self.params, state.belief, action, step.obs, paid)
         return MixtureState(inner, step.obs, memory), step._replace(reward=paid)
@@ -99,6 +103,8 @@ def latent_mixture(
 def mixture_weights(key: Key, imagination: Imagination, latent: int) -> tuple[Array, Array]:
     """Draw one group's mixtures (LDM, Eq. 1).
 
+    With `imagination.pay` = "worker" all weight is on one normal worker, whatever beta.
+
     Returns:
       weights: [W, W, L]; weights[i, k, l] multiplies worker k's latent in worker i's
         mixture. Rows sum to 1; d ~ Dirichlet(1), alpha = beta d - (beta - 1) / n. Zero
@@ -112,9 +118,13 @@ def mixture_weights(key: Key, imagination: Imagination, latent: int) -> tuple[Ar
         place = jax.random.permutation(key_roles, place)
     imagined = place >= n
     # Dirichlet(1) is normalised exponentials.
-    dims = latent if imagination.weights == "per_dimension" else 1
+    alone = imagination.pay == "worker"
+    dims = latent if imagination.weights == "per_dimension" and not alone else 1
     raw = jax.random.exponential(key_weights, (workers, workers, dims))
     raw = jnp.where(imagined[None, :, None], 0.0, raw)
-    alpha = imagination.beta * raw / raw.sum(1, keepdims=True) - (imagination.beta - 1) / n
+    if alone:  # the largest of independent exponentials: each worker's as likely
+        alpha = (raw == raw.max(1, keepdims=True)).astype(raw.dtype)
+    else:
+        alpha = imagination.beta * raw / raw.sum(1, keepdims=True) - (imagination.beta - 1) / n
     mixing = imagined[:, None, None] & ~imagined[None, :, None]
     return jnp.broadcast_to(jnp.where(mixing, alpha, 0.0), (workers, workers, latent)), imagined

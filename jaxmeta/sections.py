@@ -113,6 +113,12 @@ class Imagination:
     dropout: str = setting(
         "on", "the decoder's dropout while it pays mixture workers", choices=("on", "off")
     )
+    pay: str = setting(
+        "mixture",
+        "what pays mixture workers: the mixture, or as controls the latent of one random normal"
+        " worker, or nothing (always the low reward; 0 where rewards are real numbers)",
+        choices=("mixture", "worker", "nothing"),
+    )
     roles: str = setting(
         "last",
         "mixture workers: the last of each group, or redrawn every update (code)",
@@ -161,4 +167,6 @@ SECTIONS: dict[str, type] = {
     "evaluation": Evaluation,
 }
 TRACED = ("a2c", "vae", "imagination", "mixing")  # their floats are numbers in the step
+# Fields that were added since configurations were first published, and what runs did before.
+ADDED: dict[str, Any] = {"imagination.pay": "mixture"}
 COMMON_SECTIONS = ("trial", "networks", "evaluation")

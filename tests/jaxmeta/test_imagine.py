@@ -30,17 +30,16 @@ MOVES = np.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]])
 
 
 @functools.cache
-def drawer(weights, roles, normal, mixture):
+def drawer(**chosen):
     """Return a compiled (keys, beta) -> weights and roles of many groups."""
-    sizes = {"weights": weights, "roles": roles, "normal": normal, "mixture": mixture}
-    one = lambda key, beta: mixture_weights(key, Imagination(beta=beta, **sizes), 3)
+    one = lambda key, beta: mixture_weights(key, Imagination(beta=beta, **chosen), 3)
     return jax.jit(jax.vmap(one, in_axes=(0, None)))
 
 
-def draw(keys=4000, weights="per_worker", roles="last", beta=1.0, normal=14, mixture=2):
+def draw(keys=4000, beta=1.0, normal=14, mixture=2, **chosen):
     """Return weights [key, W, W, 3] and roles [key, W] of many groups."""
     keys = jax.random.split(jax.random.key(0), keys)
-    alpha, imagined = drawer(weights, roles, normal, mixture)(keys, beta)
+    alpha, imagined = drawer(normal=normal, mixture=mixture, **chosen)(keys, beta)
     workers = normal + mixture
     assert alpha.shape == (len(keys), workers, workers, 3)
     assert imagined.shape == (len(keys), workers)
@@ -110,6 +109,19 @@ def test_mixture_workers_have_mixtures_of_their_own():
     alpha, _ = draw(weights="per_worker")
     correlation = np.corrcoef(alpha[:, 14, 0, 0], alpha[:, 15, 0, 0])[0, 1]
     assert abs(correlation) < 4.5 / np.sqrt(len(alpha))
+
+
+@pytest.mark.parametrize("weights", ["per_worker", "per_dimension"])
+def test_paid_by_a_worker_all_weight_is_on_one_normal_worker_whatever_beta(weights):
+    alpha, imagined = draw(pay="worker", weights=weights, roles="redrawn", beta=2.0)
+    mixing = alpha[imagined]  # [mixture workers, W, 3]
+    assert (np.sort(mixing, axis=1) == np.eye(16)[-1][:, None]).all()
+    assert (mixing == mixing[..., :1]).all()  # one worker's whole latent
+    assert (alpha[~imagined] == 0).all()
+    chosen, role = np.argmax(alpha[..., 0], -1), np.nonzero(imagined)
+    assert not imagined[role[0], chosen[role]].any()
+    first = draw(pay="worker")[0][:, 14, :14, 0].mean(0)
+    assert np.abs(first - 1 / 14).max() < 4.5 * np.sqrt(13 / 14**2 / 4000)
 
 
 # --- Rewards
@@ -223,6 +235,13 @@ def test_every_worker_draws_one_fresh_latent_per_step_for_all_mixtures():
     assert (np.abs(first - other) > 1e-5).all()
     assert len(np.unique(first)) == len(first)
     assert np.abs(np.corrcoef(first[1:], first[:-1])[0, 1]) < 0.7  # not a walk
+
+
+def test_paid_nothing_mixture_workers_never_meet_a_goal():
+    run, env, belief, params = make(pay="nothing")
+    _, tr = rollout(wanderer, run, env, belief, params, ONE_EACH)
+    assert (tr.reward[:, IMAGINED] == np.float32(-0.1)).all()
+    np.testing.assert_array_equal(tr.reward[:, ~IMAGINED], tr.env_reward[:, ~IMAGINED])
 
 
 def test_means_pay_the_same_for_the_same_step():
