@@ -31,7 +31,7 @@ from jaxmeta.imagine import mixture_weights
 from jaxmeta.loading import build, load
 from jaxmeta.rollout import adaptation, collect
 from jaxmeta.sections import VAE
-from jaxmeta.statistics import by_task
+from jaxmeta.statistics import scores
 from jaxmeta.trial import Trial
 
 SEED = 0  # of what is drawn at random here
@@ -250,8 +250,9 @@ def cell_returns(result: Results) -> np.ndarray:
     """Return the greedy N-th episode's return by goal cell, over the last fifth and all seeds."""
     values = np.full((SIZE, SIZE), np.nan)
     for split in result.splits:
-        for task, value in by_task(result.table("greedy", split), "return").items():
-            values[tuple(result.tasks[task]["task"])] = value
+        by_task = scores(result.table("greedy", split), "return").mean(0)
+        for goal, value in zip(goals(result, split), by_task, strict=True):
+            values[tuple(goal)] = value
     return values
 
 

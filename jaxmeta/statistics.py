@@ -1,17 +1,22 @@
-"""Statistics of evaluations: what a run reached, when, and how much its seeds differ.
+"""Statistics of evaluations: what a run reached, when, how much seeds differ, who is better.
 
-Values are [S, E]: seeds, then evaluations in the order of their frames. NumPy only.
+Values are [S, E]: seeds, then evaluations in the order of their frames. Scores are [S, T]:
+seeds, then tasks, one number each. An agent's scores on different tasks hang together, so
+whatever resamples or permutes takes seeds as a whole; tasks are strata, never left out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from jaxmeta.rundir import Table
 
 LAST = 5  # results are means over the last 1/5 of the evaluations
 WINDOW = 5  # evaluations in a moving average (Lee & Chung 2021, 5)
+RESAMPLES = 2000  # of a bootstrap
+CONFIDENCE = 0.95
 
 
 class Evaluations(NamedTuple):
@@ -53,11 +58,15 @@ def evaluations(table: Table, column: str) -> Evaluations:
     return Evaluations(frames, seeds, total / count)
 
 
-def by_task(table: Table, column: str) -> dict[int, float]:
-    """Return a column's mean over the seeds and the last fifth of the evaluations, by task."""
+def scores(table: Table, column: str) -> np.ndarray:
+    """Return a column's mean over the last fifth of the evaluations, by seed and task, [S, T]."""
     recent = np.isin(table["frames"], last_fifth(np.unique(table["frames"])))
-    tasks = np.unique(table["task"])
-    return {int(t): float(table[column][recent & (table["task"] == t)].mean()) for t in tasks}
+    seeds, at_seed = np.unique(table["seed"][recent], return_inverse=True)
+    tasks, at_task = np.unique(table["task"][recent], return_inverse=True)
+    total, count = np.zeros((2, len(seeds), len(tasks)))
+    np.add.at(total, (at_seed, at_task), table[column][recent])
+    np.add.at(count, (at_seed, at_task), 1)
+    return total / count
 
 
 def last_fifth(values: np.ndarray) -> np.ndarray:
@@ -95,3 +104,111 @@ def moving_average(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
     places = range(values.shape[-1])
     means = [values[..., max(0, i + 1 - window) : i + 1].mean(-1) for i in places]
     return np.stack(means, -1) if means else values
+
+
+def area_under_curve(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the area under learning curves [..., E] divided by their length, [...].
+
+    That is the mean over all of training, in the values' unit, by the trapezoid rule. One
+    evaluation alone is its own mean.
+    """
+    if len(frames) < 2:
+        return values.mean(-1)
+    return np.trapezoid(values, frames, axis=-1) / (frames[-1] - frames[0])
+
+
+def iqm(values: np.ndarray) -> np.ndarray:
+    """Return the interquartile mean, [..., n] -> [...] (Agarwal et al. 2021).
+
+    A quarter of the values, rounded down, is cut at each end.
+    """
+    cut = values.shape[-1] // 4
+    return np.sort(values, -1)[..., cut : values.shape[-1] - cut].mean(-1)
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean, [..., n] -> [...]."""
+    return values.mean(-1)
+
+
+class Interval(NamedTuple):
+    """A 95 % interval; nan where one seed alone has none."""
+
+    low: float
+    high: float
+
+
+NO_INTERVAL = Interval(np.nan, np.nan)
+
+
+def interval(scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = iqm) -> Interval:
+    """Return the percentile bootstrap interval of a statistic of scores [S, T].
+
+    Drawing seeds anew for every task, as is usual where each task has training runs of its
+    own, would count one agent's 27 test goals as 27 independent observations.
+    """
+    if len(scores) < 2:
+        return NO_INTERVAL
+    picked = np.random.default_rng(0).integers(len(scores), size=(RESAMPLES, len(scores)))
+    drawn = scores[picked]  # [R, S, T]
+    return percentiles(statistic(drawn.reshape(RESAMPLES, -1)))
+
+
+def percentiles(values: np.ndarray) -> Interval:
+    """Return the interval that holds 95 % of bootstrap values [R]."""
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(low), float(high))
+
+
+def wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return for each pair of seeds on how many of the tasks X > Y, ties half, [S, S'].
+
+    Scores are [S, T] and [S', T], on the same tasks; the result is a share.
+    """
+    return (np.sign(x[:, None] - y[None]).mean(-1) + 1) / 2
+
+
+def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
+    """Return P(X > Y) + P(X = Y) / 2, mean over tasks (Agarwal et al. 2021), [S, T], [S', T]."""
+    return float(wins(x, y).mean())
+
+
+def improvement_interval(x: np.ndarray, y: np.ndarray) -> Interval:
+    """Return the bootstrap interval of `probability_of_improvement`; seeds are resampled."""
+    if min(len(x), len(y)) < 2:
+        return NO_INTERVAL
+    rng = np.random.default_rng(0)
+    rows, columns = (rng.integers(len(of), size=(RESAMPLES, len(of))) for of in (x, y))
+    drawn = wins(x, y)[rows[:, :, None], columns[:, None, :]]
+    return percentiles(drawn.mean((1, 2)))
+
+
+def permutation_p(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the two-sided p of a permutation test on the difference of means, seeds [S], [S'].
+
+    It assumes nothing of the distribution. It is exact up to 10,000 permutations, beyond
+    which they are sampled. 3 seeds against 3 cannot get below 0.1, 4 against 4 not below 0.03.
+    """
+    if not (len(x) and len(y)) or len(x) + len(y) < 3:
+        return 1.0
+    rounded = np.round(np.concatenate([x, y]), 9)  # equal up to rounding is equal
+    difference = lambda x, y, axis: x.mean(axis) - y.mean(axis)
+    found = stats.permutation_test(
+        np.split(rounded, [len(x)]), difference, n_resamples=9999, vectorized=True, rng=0
+    )
+    return float(found.pvalue)
+
+
+def mean_interval(values: np.ndarray) -> Interval:
+    """Return Student's interval of the mean over seeds [S]."""
+    if len(values) < 2:
+        return NO_INTERVAL
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * error)
+    return Interval(float(values.mean()) - reach, float(values.mean()) + reach)
+
+
+def trend(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Return Kendall's tau between a setting x [n] and what came of it y [n], and its p."""
+    found = stats.kendalltau(x, y)
+    return float(found.statistic), float(found.pvalue)
