@@ -1,6 +1,7 @@
 """Learning curves of one or several runs, and what all figures share: labels, colours, files."""
 
 import os
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +19,28 @@ from jaxmeta import rundir
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import POLICIES
-from jaxmeta.statistics import WINDOW, evaluations, moving_average, seed_band
+from jaxmeta.statistics import (
+    WINDOW,
+    evaluations,
+    interval,
+    mean,
+    moving_average,
+    scores,
+    seed_band,
+)
 
 # Okabe and Ito's colours, told apart with every common colour vision.
 COLOURS = {"rl2": "#0072B2", "mixreg": "#56B4E9", "varibad": "#E69F00", "ldm": "#D55E00"}
 MORE_COLOURS = ("#009E73", "#CC79A7", "#8C6D1F", "#555555")
 matplotlib.rcdefaults()  # a matplotlibrc in the current folder may ask for anything
+CHARACTERS = 15  # of a note that fit into an inch
+CURVES = (
+    f"a moving average over {WINDOW} evaluations; bands: ±1 standard deviation over seeds; faint:"
+    " the raw means"
+)
+ADAPTATION = "the last fifth of the evaluations; bands: 95 % bootstrap intervals over seeds"
+# A date would change the bytes; the rest names addresses on the web.
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -99,7 +116,7 @@ def save(drawn: Figure, folder: Path, stem: str) -> list[Path]:
     files = [folder / f"{stem}.{kind}" for kind in ("png", "svg")]
     with matplotlib.rc_context(STYLE):
         drawn.savefig(files[0], dpi=160)
-        drawn.savefig(files[1], metadata={"Date": None})
+        drawn.savefig(files[1], metadata=NO_METADATA)
     return files
 
 
@@ -112,9 +129,8 @@ class Panel(NamedTuple):
     unit: str
 
 
-def panels(result: Results) -> list[Panel]:
-    """Return a panel per split's return, and one per test split's missed goals."""
-    n = result.run.trial.episodes
+def panels(result: Results, n: int) -> list[Panel]:
+    """Return a panel per split's return, and one per test split's missed goals, in episode n."""
     found = [Panel(s, "return", f"{s} return", f"return, episode {n}") for s in result.splits]
     for split in result.splits[1:] if result.has_goals() else ():
         count = len(result.of_split(split))
@@ -124,13 +140,13 @@ def panels(result: Results) -> list[Panel]:
     return found
 
 
-def learning_curves(results: list[Results]) -> Figure:
-    """Draw the N-th episode against frames: a row per policy, a column per quantity.
+def learning_curves(results: list[Results], episode: int | None = None) -> Figure:
+    """Draw an episode, by default the N-th, against frames: a row per policy.
 
     Lines are means over seeds of a moving average, bands one standard deviation; the raw
     means are faint.
     """
-    shown = panels(results[0])
+    shown = panels(results[0], episode or results[0].run.trial.episodes)
     with matplotlib.rc_context(STYLE):
         drawn = figure(3.3 * len(shown) + 0.4, 5.6)
         grid: Any = drawn.subplots(
@@ -138,19 +154,21 @@ def learning_curves(results: list[Results]) -> Figure:
         )
         for axes_row, policy in zip(grid, POLICIES, strict=True):
             for axes, panel in zip(axes_row, shown, strict=True):
-                draw_panel(axes, panel, policy, results)
+                draw_panel(axes, panel, policy, results, episode)
         for axes in grid[-1]:
             axes.set_xlabel("frames (millions)")
-        add_legend(drawn, results)
+        add_legend(drawn, results, CURVES)
     return drawn
 
 
-def draw_panel(axes: Axes, panel: Panel, policy: str, results: list[Results]) -> None:
+def draw_panel(
+    axes: Axes, panel: Panel, policy: str, results: list[Results], episode: int | None
+) -> None:
     """Draw one quantity of one policy, all runs."""
     for result in results:
         if panel.split not in result.splits:  # mixed runs
             continue
-        frames, _, values = evaluations(result.table(policy, panel.split), panel.column)
+        frames, _, values = evaluations(result.table(policy, panel.split, episode), panel.column)
         if panel.column == "reached":
             values = len(result.of_split(panel.split)) * (1 - values)
         draw_curve(axes, frames / 1e6, values, result)
@@ -178,7 +196,49 @@ def draw_curve(axes: Axes, millions: np.ndarray, values: np.ndarray, result: Res
     axes.plot(millions, mean, style, color=result.colour, linewidth=1.6, label=result.label)
 
 
-def add_legend(drawn: Figure, results: list[Results]) -> None:
+def adaptation_curves(results: list[Results]) -> Figure:
+    """Draw the return of each episode of a trial: a row per policy, a column per split.
+
+    Lines are means over tasks and seeds and the last fifth of the evaluations, bands their
+    bootstrap intervals.
+    """
+    splits, episodes = results[0].splits, range(1, results[0].run.trial.episodes + 1)
+    with matplotlib.rc_context(STYLE):
+        drawn = figure(3.3 * len(splits) + 0.4, 5.6)
+        grid: Any = drawn.subplots(
+            len(POLICIES), len(splits), squeeze=False, sharex=True, sharey="col"
+        )
+        for axes_row, policy in zip(grid, POLICIES, strict=True):
+            for axes, split in zip(axes_row, splits, strict=True):
+                for result in results:
+                    if split in result.splits:  # mixed runs
+                        draw_adaptation(axes, result, policy, split)
+                best = results[0].best(split)
+                if best is not None:
+                    axes.axhline(best, color="black", linestyle=":", linewidth=1)
+                axes.set_title(f"{split} return, {policy}")
+                axes.set_ylabel("return")
+                axes.set_xticks(episodes)
+                axes.grid(color="0.92", linewidth=0.6)
+                axes.set_axisbelow(True)
+        for axes in grid[-1]:
+            axes.set_xlabel("episode of the trial")
+        add_legend(drawn, results, ADAPTATION)
+    return drawn
+
+
+def draw_adaptation(axes: Axes, result: Results, policy: str, split: str) -> None:
+    """Draw one run's returns by episode, with 95 % intervals."""
+    episodes = range(1, result.run.trial.episodes + 1)
+    by_episode = [scores(result.table(policy, split, k), "return") for k in episodes]
+    low, high = np.transpose([interval(values, mean) for values in by_episode])
+    axes.fill_between(episodes, low, high, color=result.colour, alpha=0.2, linewidth=0)
+    style = "o--" if is_oracle(result.run) else "o-"
+    means = [values.mean() for values in by_episode]
+    axes.plot(episodes, means, style, color=result.colour, linewidth=1.6, markersize=3)
+
+
+def add_legend(drawn: Figure, results: list[Results], of: str) -> None:
     """Name lines, bands and faint lines once, above all panels."""
     handles = [
         Line2D([], [], color=r.colour, linestyle="--" if is_oracle(r.run) else "-", label=r.label)
@@ -188,12 +248,10 @@ def add_legend(drawn: Figure, results: list[Results]) -> None:
         handles.append(Line2D([], [], color="black", linestyle=":", label="known optimum (mean)"))
     drawn.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
     seeds = ", ".join(f"{r.label}: {len(r.living)}" for r in results)
-    drawn.supxlabel(
-        f"Lines: mean over seeds ({seeds}) of a moving average over {WINDOW} evaluations; bands:"
-        f" ±1 standard deviation over seeds; faint: the raw means.\n{mixed(results)}".rstrip(),
-        fontsize=8,
-        color="0.35",
+    note = textwrap.fill(
+        f"Lines: mean over seeds ({seeds}) of {of}.", int(CHARACTERS * drawn.get_figwidth())
     )
+    drawn.supxlabel(f"{note}\n{mixed(results)}".rstrip(), fontsize=8, color="0.35")
 
 
 def common_folder(paths: list[Path]) -> Path:

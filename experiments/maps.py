@@ -1,27 +1,20 @@
-"""Gridworld maps: returns by goal, the rewards that LDM imagines, a test trial and its belief.
+"""Gridworld maps: the rewards that LDM imagines, a trial and its belief, how wrong beliefs are.
 
 Maps are [SIZE, SIZE], indexed by x and y.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from jax import lax
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
 from envs.gridworld import SIZE, Gridworld
-from experiments.figures import STYLE, figure
 from experiments.record import Results
 from jaxmeta import rundir
-from jaxmeta.agent import Params, Transition, greedy
+from jaxmeta.agent import Agent, Params, Transition, greedy
 from jaxmeta.algorithm import Algorithm, hyper, sample_tasks
 from jaxmeta.belief import Belief, sample
 from jaxmeta.config import Run
@@ -31,21 +24,17 @@ from jaxmeta.imagine import mixture_weights
 from jaxmeta.loading import build, load
 from jaxmeta.rollout import adaptation, collect
 from jaxmeta.sections import VAE
-from jaxmeta.statistics import scores
 from jaxmeta.trial import Trial
 
 SEED = 0  # of what is drawn at random here
 MASKS = 32  # dropout masks that a map is averaged over
 BATCHES = 200  # groups of workers that the shares are counted over
-SHOWN = 6  # mixtures drawn
 REWARD = Gridworld.reward
 CELLS = [(x, y, 0) for x in range(SIZE) for y in range(SIZE)]  # observations, flag 0
-COLOUR_MAP = matplotlib.colormaps["viridis"]
-RED, YELLOW = "#D40000", "#F0E442"
 
 
 class Loaded(NamedTuple):
-    """A run's final agent, one seed."""
+    """A run's final agent, one of its seeds."""
 
     run: Run
     world: Trial
@@ -53,8 +42,8 @@ class Loaded(NamedTuple):
     params: Params
 
 
-def load_final(result: Results) -> Loaded:
-    """Return the final agent of a run's first living seed.
+def load_final(result: Results, seed: int | None = None) -> Loaded:
+    """Return the final agent of one of a run's seeds, by default the first living one.
 
     Raises:
       ConfigError: there is no checkpoint, or it needs code from a file.
@@ -62,15 +51,8 @@ def load_final(result: Results) -> Loaded:
     folder = result.path / rundir.CHECKPOINTS
     if not (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"{result.path} holds no checkpoint")
-    _, params = load(result.path, seed=result.living[0])
+    _, params = load(result.path, seed=result.living[0] if seed is None else seed)
     return Loaded(result.run, *build(result.run), params)
-
-
-def whose(results: list[Results]) -> str:
-    """Return in words whose parameters a figure shows."""
-    if len({result.living[0] for result in results}) == 1:
-        return f"Seed {results[0].living[0]}"
-    return ", ".join(f"{result.label}: seed {result.living[0]}" for result in results)
 
 
 def reward_map(belief: Belief, params: Params, vae: VAE, z: Array, bits: Array | None) -> Array:
@@ -168,7 +150,7 @@ def imagined_shares(result: Results, imagined: Imagined) -> dict[str, Any]:
 
 
 class Played(NamedTuple):
-    """A test trial: panels at the times [P]."""
+    """A trial: panels at the times [P]."""
 
     goal: np.ndarray  # [2]
     reached: bool  # at the N-th episode
@@ -177,11 +159,53 @@ class Played(NamedTuple):
     maps: np.ndarray | None  # [P, 7, 7] the belief's rewards, dropout on; None without belief
 
 
-def play(loaded: Loaded) -> Played:
-    """Play every test task greedily; return the trial of the farthest goal that was reached."""
+def walker(goal: Array) -> Agent:
+    """Return an agent that knows the goal: it walks right, then up, and stays there."""
+
+    def act(params: Params, memory: Array, obs: Array, noise: Array) -> tuple[Array, None]:
+        step = memory % Gridworld.horizon
+        up = jnp.where(step < goal[0] + goal[1], 1, 0)
+        return jnp.where(step < goal[0], 2, up), None
+
+    return Agent(
+        draw=lambda key: jnp.zeros(()),
+        begin=lambda params: jnp.zeros((), jnp.int32),
+        act=act,
+        observe=lambda params, memory, transition: memory + 1,
+    )
+
+
+def map_errors(agents: list[Loaded]) -> list[dict[str, float]]:
+    """Return for each seed of a run how wrong its belief is once the goal was shown, by split.
+
+    For every goal, the belief watches a trial of `walker`; then the decoder's map at the
+    posterior's mean, dropout off, is compared with the truth: the sum over cells of
+    |p(goal) - truth|, mean over the split's goals. A map that pays nothing has error 1.
+    """
+    run, world, algorithm, _ = agents[0]
+    belief = algorithm.belief
+    assert belief is not None
+
+    def error(params: Params, task: Array) -> Array:
+        key = jax.random.key(SEED)  # nothing here is random
+        shown = adaptation(walker(task.astype(jnp.int32)), world, params, task, key)
+        q = belief.posterior(params, memories(belief, params, shown.rollout.transitions)[-1])
+        rewards = reward_map(belief, params, hyper(run).vae, q.mean, None)
+        p = (rewards - REWARD.low) / (REWARD.high - REWARD.low)
+        truth = jnp.zeros((SIZE, SIZE)).at[task[0], task[1]].set(1.0)
+        return jnp.abs(p - truth).sum()
+
+    tasks = {split: world.eval_tasks(split) for split in world.splits}
+    by_goal = jax.vmap(error, in_axes=(None, 0))
+    measure = jax.jit(lambda params: {s: by_goal(params, t).mean() for s, t in tasks.items()})
+    return [{s: float(e) for s, e in measure(agent.params).items()} for agent in agents]
+
+
+def play(loaded: Loaded, splits: Sequence[str]) -> Played:
+    """Play every task of some splits greedily; return the farthest goal's trial that reached it."""
     run, world, (agent, *_), params = loaded
     horizon, belief = world.horizon // world.episodes, loaded.algorithm.belief
-    tasks = jnp.concatenate([world.eval_tasks(split) for split in world.splits[1:]])
+    tasks = jnp.concatenate([world.eval_tasks(split) for split in splits])
     keys = jax.random.split(jax.random.key(SEED), len(tasks))
     test = jax.vmap(lambda task, key: adaptation(greedy(agent), world, params, task, key))
     played = jax.jit(test)(tasks, keys)
@@ -208,153 +232,3 @@ def play(loaded: Loaded) -> Played:
 def goals(result: Results, split: str) -> np.ndarray:
     """Return a split's goal cells, [n, 2]."""
     return np.array([task["task"] for task in result.of_split(split)])
-
-
-def draw_map(axes: Axes, values: np.ndarray, scale: Normalize, result: Results) -> None:
-    """Draw a map (nan: blank) with the training goals outlined and goalless cells hatched."""
-    axes.imshow(values.T, origin="lower", cmap=COLOUR_MAP, norm=scale)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(True)
-    possible = {tuple(task["task"]) for task in result.tasks}
-    style: dict[str, Any] = {"edgecolor": "0.6", "hatch": "//////", "linewidth": 0}
-    for x, y, _ in CELLS:
-        if (x, y) not in possible:
-            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, **style))
-    style = {"edgecolor": "black", "path_effects": halo(2)}
-    for x, y in goals(result, result.splits[0]):
-        axes.add_patch(Rectangle((x - 0.42, y - 0.42), 0.84, 0.84, fill=False, **style))
-
-
-def halo(width: float, colour: str = "white") -> list[withStroke]:
-    """Return a rim (points) that sets a mark apart from any background."""
-    return [withStroke(linewidth=width, foreground=colour)]
-
-
-def explain(drawn: Figure, grid: Any, scale: Normalize, quantity: str, note: str) -> None:
-    """Add the colour bar that all maps share, and a note on what is drawn."""
-    bar = drawn.colorbar(ScalarMappable(scale, COLOUR_MAP), ax=grid, shrink=0.8)
-    bar.set_label(quantity)
-    drawn.supxlabel(note, fontsize=8, color="0.35")
-
-
-def write_numbers(axes: Axes, numbers: np.ndarray, form: str, shade: np.ndarray) -> None:
-    """Write a map's numbers (nan: none) in black or white, whichever is read on its shade 0..1."""
-    for (x, y), number in np.ndenumerate(numbers):
-        if not np.isnan(number):
-            ink = "black" if shade[x, y] > 0.6 else "white"
-            axes.text(x, y, form % number, ha="center", va="center", fontsize=6, color=ink)
-
-
-def cell_returns(result: Results) -> np.ndarray:
-    """Return the greedy N-th episode's return by goal cell, over the last fifth and all seeds."""
-    values = np.full((SIZE, SIZE), np.nan)
-    for split in result.splits:
-        by_task = scores(result.table("greedy", split), "return").mean(0)
-        for goal, value in zip(goals(result, split), by_task, strict=True):
-            values[tuple(goal)] = value
-    return values
-
-
-def draw_returns(results: list[Results]) -> Figure:
-    """Draw the mean return by goal cell, a map per run (LDM's Figure 1c)."""
-    first = results[0]
-    low = REWARD.low * Gridworld.horizon
-    scale = Normalize(low, max(task["best_return"] for task in first.tasks))
-    with matplotlib.rc_context(STYLE):
-        drawn = figure(2.6 * len(results) + 1.3, 3.4)
-        grid: Any = drawn.subplots(1, len(results), squeeze=False)[0]
-        for axes, result in zip(grid, results, strict=True):
-            values = cell_returns(result)
-            draw_map(axes, values, scale, result)
-            write_numbers(axes, values, "%.1f", np.asarray(scale(values)))
-            axes.set_title(result.label)
-        note = (
-            f"Goal cells by return ({low:.1f}: never on the goal); start at the lower left.\n"
-            "Outlined: training goals. Hatched: never a goal."
-        )
-        quantity = f"mean return, episode {first.run.trial.episodes}"
-        explain(drawn, list(grid), scale, quantity, note)
-    return drawn
-
-
-def draw_imagined(found: list[tuple[Results, Imagined]]) -> Figure:
-    """Draw imagined rewards (LDM's Figure 4): two rows per run, dropout on and off."""
-    scale = Normalize(REWARD.low, REWARD.high)
-    shown = min(SHOWN, *(len(imagined.weights) for _, imagined in found))
-    with matplotlib.rc_context(STYLE):
-        drawn = figure(1.75 * shown + 1.4, 3.8 * len(found) + 0.5)
-        grid: Any = drawn.subplots(2 * len(found), shown, squeeze=False)
-        states = [
-            (r, i.weights, s, m)
-            for r, i in found
-            for s, m in zip(("on", "off"), i[:2], strict=True)
-        ]
-        for axes_row, (result, weights, state, maps) in zip(grid, states, strict=True):
-            for k, axes in enumerate(axes_row):
-                draw_mixture(axes, maps[k], weights[k], scale, result)
-            axes_row[0].set_ylabel(f"{result.label}\ndropout {state}")
-        note = (
-            "Mixtures of latents from the end of training trials. Numbers: weights of their goals"
-            " in percent, the largest three above.\nCross: highest reward. Outlined: training"
-            f" goals. Hatched: never a goal. Dropout on: mean of {MASKS} masks."
-            f" {whose([result for result, _ in found])}."
-        )
-        explain(drawn, grid, scale, "imagined reward", note)
-    return drawn
-
-
-def draw_mixture(
-    axes: Axes, rewards: np.ndarray, weights: np.ndarray, scale: Normalize, result: Results
-) -> None:
-    """Draw one imagined map, its goals' weights and a cross on its maximum."""
-    draw_map(axes, rewards, scale, result)
-    numbers = np.where(np.abs(weights) >= 0.005, np.round(100 * weights), np.nan)
-    write_numbers(axes, numbers, "%.0f", np.asarray(scale(rewards)))
-    x, y = np.unravel_index(rewards.argmax(), rewards.shape)
-    axes.plot(x, y, "x", color=RED, markersize=8, markeredgewidth=1.8, path_effects=halo(4))
-    top = np.argsort(weights, axis=None)[::-1][:3]
-    cells = [np.unravel_index(i, weights.shape) for i in top]
-    title = "  ".join(f"{weights[x, y]:.2f} ({x},{y})" for x, y in cells)
-    axes.set_title(title, fontsize=6)
-
-
-def draw_trials(found: list[tuple[Results, Played]]) -> Figure:
-    """Draw a test trial over time, a row per run (LDM's Figure 8a)."""
-    scale = Normalize(REWARD.low, REWARD.high)
-    columns = len(found[0][1].times)
-    with matplotlib.rc_context(STYLE):
-        drawn = figure(1.45 * columns + 1.8, 1.55 * len(found) + 0.9)
-        grid: Any = drawn.subplots(len(found), columns, squeeze=False)
-        for axes_row, (result, played) in zip(grid, found, strict=True):
-            for k, axes in enumerate(axes_row):
-                blank = np.full((SIZE, SIZE), np.nan)
-                draw_map(axes, blank if played.maps is None else played.maps[k], scale, result)
-                draw_path(axes, played, played.times[k])
-            outcome = "reached" if played.reached else "not reached"
-            x, y = played.goal
-            axes_row[0].set_ylabel(f"{result.label}\ngoal ({x}, {y})\n{outcome}", fontsize=8)
-        for axes, t in zip(grid[0], found[0][1].times, strict=True):
-            axes.set_title(f"t = {t}\nepisode {running_episode(t) + 1}", fontsize=8)
-        note = (
-            "Line: the running episode's path up to step t, from the lower left; dot: the agent;"
-            " star: the test goal.\nBelow it: the decoder's reward at the belief's mean, averaged"
-            f" over {MASKS} dropout masks (blank: no belief)."
-            f" {whose([result for result, _ in found])}, greedy."
-        )
-        explain(drawn, grid, scale, "believed reward", note)
-    return drawn
-
-
-def running_episode(t: int) -> int:
-    """Return the episode, from 0, that the t-th step belongs to."""
-    return max(t - 1, 0) // Gridworld.horizon
-
-
-def draw_path(axes: Axes, played: Played, t: int) -> None:
-    """Draw the running episode's path up to step t; every episode starts in the corner."""
-    begin = running_episode(t) * Gridworld.horizon
-    x, y = np.concatenate([np.zeros((1, 2), int), played.path[begin:t]]).T
-    axes.plot(x, y, color="white", linewidth=1.8, path_effects=halo(3.2, "black"))
-    axes.plot(*played.goal, "*", color=YELLOW, markeredgecolor="black", markersize=13)
-    axes.plot(x[-1], y[-1], "o", color=RED, markeredgecolor="white", markersize=5)

@@ -1,28 +1,31 @@
-"""The report on one or several runs: a table in the terminal, a summary and figures on disk."""
+"""The report on one or several runs: a table in the terminal; a page, a summary and figures."""
 
-import csv
 import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from experiments.alike import alike, describe, differences, folder_name, mixed
-from experiments.figures import common_folder, expand, learning_curves, read, save
+from experiments.figures import (
+    adaptation_curves,
+    common_folder,
+    expand,
+    learning_curves,
+    read,
+    save,
+)
+from experiments.page import Section, write_page
 from experiments.record import Results
-from jaxmeta import statistics
+from experiments.summary import Row, summary, threshold, undefined, write_summary
+from experiments.varied import draw_varied, varied
 from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir import POLICIES
-from jaxmeta.statistics import evaluations, final_mean, final_share, first_at
 
-# The return that counts as solved: a round number where one is in use, else 97 % of the best.
-THRESHOLDS = {"gridworld": 22.5}
-NEAR_BEST = 0.97
 # What the rules of an environment imply. The gridworld's: no route through its 18 training
 # goals, taken without being shown the goal, has a higher mean.
 FACTS = {
@@ -31,8 +34,6 @@ FACTS = {
 }
 APART = "WARNING: these runs cannot be compared; tables apart (--mix: one for all):"
 MIXED = "WARNING: these runs are mixed in one table, but cannot be compared:"
-
-Row = dict[str, Any]  # of summary.csv; nan: undefined or not reached
 
 
 class Report(NamedTuple):
@@ -50,12 +51,13 @@ class Column(NamedTuple):
     form: str
 
 
-def report(paths: list[Path], out: Path | None = None, mix: bool = False) -> Report:
-    """Print the table of runs (or folders of runs) and draw their figures.
+def report(paths: list[Path], out: Path | None = None, mix: bool = False, base: str = "") -> Report:
+    """Print the table of runs (or folders of runs), draw their figures, write a page.
 
-    Figures go to OUT/figures; by default OUT is the run's folder, or the runs' common parent.
-    Runs on different versions of the environment, or made under different locks, get tables
-    and folders of their own, unless they are to be mixed.
+    OUT/report.html and OUT/report.md hold everything, OUT/figures the figures and summary.csv;
+    by default OUT is the run's folder, or the runs' common parent. Runs on different versions
+    of the environment, or made under different locks, get tables and folders of their own,
+    unless they are to be mixed. The page compares with the run in the folder `base`.
 
     Raises:
       ConfigError: no run there, or runs on different environments.
@@ -64,28 +66,41 @@ def report(paths: list[Path], out: Path | None = None, mix: bool = False) -> Rep
     given = expand(paths)
     every = read(given)
     results = [r for r in every if len(r.evaluation["frames"])]
-    for result in every:
-        for note in notes(result):
-            console.print(note)
+    said = [note for result in every for note in notes(result)]
     groups = alike(results, given)
+    warnings: list[str] = []
     if len(groups) > 1:
-        console.print(MIXED if mix else APART, *differences(groups), sep="\n")
+        warnings = [MIXED if mix else APART, *differences(groups)]
         groups = [results] if mix else groups
-    base = out or common_folder([r.path for r in every])
-    found = Report([], [])
+    for line in said + warnings:
+        console.print(line)
+    home = out or common_folder([r.path for r in every])
+    found, sections = Report([], []), []
     for place, group in enumerate(groups):
         if len(groups) > 1:
             console.print("", ", ".join(describe(group[0].origin)), sep="\n")
-        folder = base / ("figures" if place == 0 else folder_name(group[0].origin))
-        part = report_group(group, folder, console)
+        folder = home / ("figures" if place == 0 else folder_name(group[0].origin))
+        part, remarks = report_group(group, folder, console)
         found = Report(found.rows + part.rows, found.files + part.files)
+        sections.append(Section(group, remarks if place else said + remarks, part.files))
+    if sections:
+        page = write_page(home, sections, warnings, base)
+        console.print(f"{page[1]}: the whole report")
+        found = Report(found.rows, found.files + page)
     return found
 
 
-def report_group(results: list[Results], folder: Path, console: Console) -> Report:
-    """Print one table and draw its figures."""
+def report_group(
+    results: list[Results], folder: Path, console: Console
+) -> tuple[Report, list[str]]:
+    """Print one table and draw its figures; return what the maps say in words, too."""
     rows = summary(results)
     files = [*write_summary(rows, folder), *save(learning_curves(results), folder, "curves")]
+    if results[0].run.trial.episodes > 1:
+        files += save(learning_curves(results, episode=1), folder, "first_episode")
+        files += save(adaptation_curves(results), folder, "adaptation")
+    if setting := varied(results):
+        files += save(draw_varied(setting), folder, "varied")
     lines: list[str] = []
     if results[0].run.env in ("gridworld", "gridworld-extrapolation"):
         map_files, lines = draw_maps(results, folder)
@@ -95,7 +110,7 @@ def report_group(results: list[Results], folder: Path, console: Console) -> Repo
     console.width = max(console.width, needed)  # a number is never cut short
     console.print(drawn, soft_wrap=False)
     console.print(*lines, f"{len(files)} files in {folder}", sep="\n")
-    return Report(rows, files)
+    return Report(rows, files), lines
 
 
 def notes(result: Results) -> list[str]:
@@ -109,88 +124,6 @@ def notes(result: Results) -> list[str]:
     elif not len(result.evaluation["frames"]):
         found.append("no evaluation yet, left out")
     return [f"{result.path}: {note}" for note in found]
-
-
-def speed(result: Results) -> float:
-    """Return frames/s of the whole run, all seeds together; nan before the first log line."""
-    by_update = {line["frames"]: line["frames_per_s"] for line in result.metrics}
-    if not by_update:
-        return math.nan
-    done = np.array(sorted(by_update))
-    chunks = np.diff(done, prepend=0)
-    return float(chunks.sum() / (chunks / [by_update[f] for f in done]).sum())
-
-
-def threshold(result: Results) -> float | None:
-    """Return the mean train return that counts as solved, None where no optimum is known."""
-    best = result.best(result.splits[0])
-    if best is None:
-        return None
-    return THRESHOLDS.get(result.run.env, best - (1 - NEAR_BEST) * abs(best))
-
-
-def seed_rows(result: Results) -> list[Row]:
-    """Return one row per seed: everything that summary.csv holds."""
-    train, *tests = result.splits
-    n = result.run.trial.episodes
-    greedy = evaluations(result.table("greedy", train), "return")
-    first = evaluations(result.table("greedy", train, episode=1), "return")
-    solved = threshold(result)
-    found = []
-    for i, seed in enumerate(greedy.seeds):
-        values = greedy.values[i]
-        reached = None if solved is None else first_at(greedy.frames, values, solved)
-        row: Row = {
-            "method": result.label,
-            "seed": int(seed),
-            "frames": result.frames,
-            "frames_per_s": speed(result),
-            "threshold": math.nan if solved is None else solved,
-            "frames_at_threshold": math.nan if reached is None else reached,
-            f"{train}_return_episode_1": final_mean(first.values[i]),
-            f"{train}_return_episode_{n}": final_mean(values),
-            "share_at_threshold": math.nan if solved is None else final_share(values, solved),
-        }
-        for split in tests:
-            for policy in POLICIES:
-                chosen = result.table(policy, split)
-                returns = evaluations(chosen, "return").values[i]
-                goals = len(result.of_split(split)) * evaluations(chosen, "reached").values[i]
-                row[f"{split}_return_{policy}"] = final_mean(returns)
-                row[f"{split}_goals_{policy}"] = final_mean(goals)
-        found.append(row)
-    return found
-
-
-def summary(results: list[Results]) -> list[Row]:
-    """Return the rows of all runs; where a run has several seeds, "mean" and "std" follow."""
-    found = []
-    for result in results:
-        by_seed = seed_rows(result)
-        found += by_seed
-        if len(by_seed) > 1:
-            numbers = [key for key in by_seed[0] if key not in ("method", "seed")]
-            values = np.array([[row[key] for key in numbers] for row in by_seed], float)
-            for name, line in zip(("mean", "std"), statistics.seed_band(values), strict=True):
-                row = dict(zip(numbers, line.tolist(), strict=True))
-                found.append({"method": result.label, "seed": name} | row)
-    return found
-
-
-def write_summary(rows: list[Row], folder: Path) -> list[Path]:
-    """Write summary.csv; what is undefined or was not reached stays empty."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "summary.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows({k: "" if undefined(v) else v for k, v in row.items()} for row in rows)
-    return [path]
-
-
-def undefined(value: Any) -> bool:
-    """Whether a row's value is nan."""
-    return isinstance(value, float) and math.isnan(value)
 
 
 def columns(result: Results) -> list[Column]:
@@ -225,13 +158,14 @@ def table(results: list[Results], rows: list[Row]) -> Table:
     for column in shown:
         drawn.add_column(column.heading, justify="right", no_wrap=True)
     for i, row in enumerate(rows):
-        if row["seed"] == "std":
-            continue
         last = i + 1 == len(rows) or rows[i + 1]["method"] != row["method"]
         if row["seed"] == "mean":
             cells = [mean_cell(c, row, rows[i + 1]) for c in shown]
-            drawn.add_row(row["method"], "mean", *cells, style="bold", end_section=True)
-        else:
+            drawn.add_row(row["method"], "mean", *cells, style="bold")
+        elif row["seed"] == "iqm":
+            cells = [iqm_cell(c, row, *rows[i + 1 : i + 3]) for c in shown]
+            drawn.add_row(row["method"], "IQM", *cells, end_section=True)
+        elif row["seed"] not in ("std", "low", "high"):
             drawn.add_row(
                 row["method"], str(row["seed"]), *(cell(c, row) for c in shown), end_section=last
             )
@@ -255,6 +189,14 @@ def mean_cell(column: Column, mean: Row, deviation: Row) -> str:
     spread = deviation.get(column.key, math.nan)
     below = "" if undefined(spread) or spread == 0 else f"\n±{spread:{column.form}}"
     return cell(column, mean, "not by all") + below
+
+
+def iqm_cell(column: Column, iqm: Row, low: Row, high: Row) -> str:
+    """Return an interquartile mean and, below it, its interval; nothing where it has none."""
+    if undefined(iqm.get(column.key, math.nan)):
+        return ""
+    ends = (row[column.key] for row in (low, high))
+    return f"{cell(column, iqm)}\n{' '.join(format(end, column.form) for end in ends)}"
 
 
 def optimum(result: Results) -> Row:
@@ -284,36 +226,53 @@ def caption(results: list[Results]) -> str:
             f"Frames at {train} ≥ {solved:.4g}: at the first greedy evaluation whose mean {train}"
             " return is that high; share: how many of the last fifth are."
         )
-    said.append("±: sample standard deviation over seeds. Frames are per seed, over all workers;")
+    said.append(
+        "±: sample standard deviation over seeds. IQM: over seeds and tasks (goals: over seeds),"
+        " below it the ends of its 95 % bootstrap interval. Frames are per seed, over all workers;"
+    )
     said.append("frames per s over all seeds of a run.")
     return " ".join([*said, FACTS.get(run.env, ""), mixed(results)])
 
 
 def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
     """Draw the gridworld's maps, as far as there are checkpoints; return files and remarks."""
-    from experiments import maps  # imports jax, which curves and table do without
+    from experiments import map_figures, maps  # import jax, which curves and table do without
 
-    files = save(maps.draw_returns(results), folder, "cells")
+    drawings: dict[str, Figure] = {"cells": map_figures.draw_returns(results)}
     remarks, counted = [], {}
-    imagined, played = [], []
+    imagined, errors = [], []
+    trials: dict[str, list[Any]] = {"train_trials": [], "trials": []}
     for result in results:
         try:
-            loaded = maps.load_final(result)
+            agents = [maps.load_final(result, seed) for seed in result.living]
         except (CheckpointError, ConfigError) as error:
             remarks.append(f"{result.label}: no maps of its agent: {error}")
             continue
-        played.append((result, maps.play(loaded)))
-        if result.run.imagination is not None and loaded.algorithm.belief is not None:
-            imagined.append((result, maps.imagine(loaded)))
-            counted[result.label] = maps.imagined_shares(*imagined[-1])
-            remarks += share_lines(result.label, counted[result.label])
-    drawings: dict[str, Figure] = {}
-    if played:
-        drawings["trials"] = maps.draw_trials(played)
+        first = agents[0]
+        trials["train_trials"].append((result, maps.play(first, result.splits[:1])))
+        trials["trials"].append((result, maps.play(first, result.splits[1:])))
+        if first.algorithm.belief is None:
+            continue
+        wrong = maps.map_errors(agents)
+        errors.append((result, wrong))
+        by_seed = dict(zip(result.living, wrong, strict=True))
+        counted[result.label] = {"reward_map_error": by_seed}
+        if result.run.imagination is not None:
+            imagined.append((result, maps.imagine(first)))
+            shares = maps.imagined_shares(*imagined[-1])
+            counted[result.label] |= shares
+            remarks += share_lines(result.label, shares)
+    for stem, played in trials.items():
+        if played:
+            drawings[stem] = map_figures.draw_trials(played)
     if imagined:
-        drawings["imagined"] = maps.draw_imagined(imagined)
-        (folder / "maps.json").write_text(json.dumps(counted, indent=1) + "\n")
+        drawings["imagined"] = map_figures.draw_imagined(imagined)
+    files = []
+    if errors:
+        drawings["map_errors"] = map_figures.draw_map_errors(errors)
         files.append(folder / "maps.json")
+        files[0].parent.mkdir(parents=True, exist_ok=True)
+        files[0].write_text(json.dumps(counted, indent=1) + "\n")
     for stem, drawn in drawings.items():
         files += save(drawn, folder, stem)
     return files, remarks

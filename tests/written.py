@@ -23,7 +23,7 @@ def write_run(
 ):
     """Write an unfinished run: train[s][e] and test[s][e] are the last episode's returns.
 
-    First episodes return 1 less. The last test task of every split is never reached.
+    Earlier episodes return 1 less. The last test task of every split is never reached.
     """
     path.mkdir(parents=True)
     tasks = [("train", task) for task in TRAIN] + [(s, task) for s in tests for task in TEST]
@@ -41,8 +41,9 @@ def write_run(
                     for i, (split, task) in enumerate(tasks):
                         value = (train_return if split == "train" else test_return) + bonus
                         hit = reached if task != TEST[-1] or not reached else "0.0"
-                        for episode, less in ((1, 1), (2, 0)):
-                            row = (1000 * e, seed, policy, split, i, episode, 1, value - less, hit)
+                        for episode in range(1, run.trial.episodes + 1):
+                            paid = value - (episode < run.trial.episodes)
+                            row = (1000 * e, seed, policy, split, i, episode, 1, paid, hit)
                             writer.writerow(row)
     return path
 

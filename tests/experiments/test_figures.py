@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import figures, maps
+from experiments import figures, map_figures, maps, varied
 from experiments.record import Death
 from jaxmeta import rundir
 from jaxmeta.algorithm import hyper
-from jaxmeta.belief import Belief
+from jaxmeta.belief import Belief, Gaussian
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.loading import build
@@ -138,11 +138,11 @@ def test_runs_on_two_environments_are_refused(tmp_path):
 
 
 def test_cells_show_the_last_fifth(ldm):
-    values = maps.cell_returns(ldm)
+    values = map_figures.cell_returns(ldm)
     expected = {(0, 2): 8, (6, 6): 9, (3, 1): 10}  # the mean of 6 and 10, plus the task's index
     assert {c: values[c] for c in expected} == expected
     assert np.isnan(values).sum() == 49 - 3
-    axes = maps.draw_returns([ldm]).axes[0]
+    axes = map_figures.draw_returns([ldm]).axes[0]
     shown = axes.images[0].get_array()
     assert shown[2, 0] == 8  # row y, column x
     assert axes.images[0].origin == "lower"
@@ -159,7 +159,7 @@ def test_the_cross_sits_on_the_highest_reward(ldm):
     rewards, weights = np.full((1, 7, 7), -0.1), np.zeros((1, 7, 7))
     rewards[0, 5, 1] = 0.9
     weights[0, 0, 2], weights[0, 6, 6] = 0.7, 0.3
-    drawn = maps.draw_imagined([(ldm, maps.Imagined(rewards, rewards.mT, weights))])
+    drawn = map_figures.draw_imagined([(ldm, maps.Imagined(rewards, rewards.mT, weights))])
     on, off = drawn.axes[:2]
     assert [(*line.get_xdata(), *line.get_ydata()) for line in (*on.lines, *off.lines)] == [
         (5, 1),
@@ -183,7 +183,7 @@ def test_paths_begin_in_the_corner_in_every_episode(ldm):
     path[:30, 0] = 3  # episode 1 stays on (3, 0), as if it had jumped there
     path[30:, 1] = 5
     played = maps.Played(np.array([3, 1]), False, [0, 2, 30, 60], path, None)
-    axes = maps.draw_trials([(ldm, played)]).axes[:4]
+    axes = map_figures.draw_trials([(ldm, played)]).axes[:4]
     routes = [list(zip(*ax.lines[0].get_data(), strict=True)) for ax in axes]
     assert routes[0] == [(0, 0)]
     assert routes[1] == [(0, 0), (3, 0), (3, 0)]
@@ -228,9 +228,99 @@ def test_mixtures_weigh_training_goals(untrained):
     assert len({w.tobytes() for w in found.weights}) == 4
 
 
+def witness(pay):
+    """Return a belief that remembers where it was paid, and a decoder of that cell."""
+    cell = lambda seen: seen[:2].astype(float)
+    return Belief(
+        init=None,
+        begin=lambda params: jnp.zeros(2),
+        update=lambda params, h, action, seen, reward: jnp.where(reward > 0, cell(seen), h),
+        posterior=lambda params, h: Gaussian(h, h),
+        draw=None,
+        imagine=lambda params, z, obs, action, cell, bits, hp: jnp.where(
+            (cell[:2] == z).all(), pay, -0.1
+        ),
+        elbo=None,
+    )
+
+
+def test_map_errors_count_wrong_cells_after_the_goal_was_shown(untrained):
+    with jax.numpy_rank_promotion("allow"):
+        for pay, wrong in ((1.0, 0.0), (-0.1, 1.0), (0.45, 0.5)):
+            belief = witness(pay)
+            loaded = untrained._replace(algorithm=untrained.algorithm._replace(belief=belief))
+            (found,) = maps.map_errors([loaded])
+            assert found == pytest.approx({"train": wrong, "test": wrong}, abs=1e-6)
+
+
+def test_map_errors_are_drawn_by_run_and_split(ldm):
+    by_seed = [{"train": 0.1, "test": 0.5}, {"train": 0.3, "test": 0.9}]
+    axes = map_figures.draw_map_errors([(ldm, by_seed)]).axes[0]
+    seeds, mean = axes.lines[2:4]  # of the test split
+    assert list(seeds.get_ydata()) == [0.5, 0.9]
+    assert list(mean.get_ydata()) == pytest.approx([0.7])
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["LDM"]
+
+
+def test_adaptation_is_drawn_by_episode(ldm):
+    test = figures.adaptation_curves([ldm]).axes[1]
+    line, optimum = test.lines
+    assert list(line.get_xdata()) == [1, 2, 3, 4]
+    # The last of three evaluations: 8 and 12 on the test task in episode 4.
+    assert list(line.get_ydata()) == [-99, -99, -99, 10]
+    assert list(optimum.get_ydata()) == [26.7, 26.7]
+    edges = test.collections[0].get_paths()[0].vertices[:, 1]
+    assert (edges.min(), edges.max()) == (-99, 12)
+
+
+def test_first_episodes_have_curves_of_their_own(ldm):
+    axes = figures.learning_curves([ldm], episode=1).axes[1]
+    assert list(axes.lines[0].get_ydata()) == [-99, -99, -99]
+    assert axes.get_ylabel() == "return, episode 1"
+
+
+def vary(folder, *overrides):
+    """Write an LDM run per setting; seed 1 reaches every goal, seed 0 with settings after 1."""
+    for place, chosen in enumerate(overrides):
+        run = Run(method="ldm", seeds=2).replace(chosen)
+        write_run(folder / f"run-{place}", run, [[place - 0.5, 1]])
+    return figures.read([folder])
+
+
+def test_a_varied_number_is_found_and_drawn(tmp_path):
+    write_run(tmp_path / "runs" / "rl2", Run(method="rl2", seeds=2), [[5, 5]])
+    results = vary(tmp_path / "runs", *({"vae.dropout": rate} for rate in (0.9, 0.0, 0.5)))
+    found = varied.varied(results)
+    assert found.field == "vae.dropout"
+    assert [found.value(result) for result in found.runs] == [0.0, 0.5, 0.9]
+    assert [result.label for result in found.others] == ["RL²"]
+    axes = varied.draw_varied(found).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "0.5", "0.9"]
+    dots, lines = axes.lines[:3], axes.lines[3:5]
+    assert [list(dot.get_ydata()) for dot in dots] == [[1, 1], [1, 1], [0, 1]]
+    assert [list(line.get_ydata()) for line in lines] == [[1, 1, 0.5], [1, 1]]
+
+
+def test_numbers_that_change_together_are_told_by_the_last(tmp_path):
+    settings = [{"imagination.normal": n, "imagination.mixture": 16 - n} for n in (15, 14, 8)]
+    results = vary(tmp_path, *settings)
+    assert varied.varied(results).field == "imagination.mixture"
+
+
+PAY = [{"imagination.pay": pay} for pay in ("mixture", "worker", "nothing")]
+RATES = [{"vae.dropout": rate} for rate in (0.1, 0.2, 0.3)]
+
+
+@pytest.mark.parametrize(
+    "settings", [RATES[:2], PAY, [{**a, **b} for a, b in zip(PAY, RATES, strict=True)]]
+)
+def test_too_few_runs_or_words_are_no_varied_number(tmp_path, settings):
+    assert varied.varied(vary(tmp_path, *settings)) is None
+
+
 def test_a_played_trial_moves_one_cell_at_a_time(untrained):
     with jax.numpy_rank_promotion("allow"):  # `adaptation` broadcasts [T] against [N, 1]
-        played = maps.play(untrained)
+        played = maps.play(untrained, ("test",))
     assert max(played.goal) in (3, 4, 5)
     assert played.times == [0, 8, 15, 30, 60, 90, 120]
     assert played.maps.shape == (7, 7, 7)
@@ -246,8 +336,8 @@ def test_the_first_living_seeds_agent_is_shown(ldm, untrained, monkeypatch):
     assert maps.load_final(ldm).params == "parameters of seed 0"
     dead = ldm._replace(dead={0: Death(37, "kl")}, label="dead")
     assert maps.load_final(dead).params == "parameters of seed 1"
-    assert maps.whose([dead, dead]) == "Seed 1"
-    assert maps.whose([ldm, dead]) == "LDM: seed 0, dead: seed 1"
+    assert map_figures.whose([dead, dead]) == "Seed 1"
+    assert map_figures.whose([ldm, dead]) == "LDM: seed 0, dead: seed 1"
 
 
 def test_without_a_checkpoint_there_is_no_agent(ldm):

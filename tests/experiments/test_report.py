@@ -13,6 +13,14 @@ from jaxmeta import rundir
 from jaxmeta.errors import CheckpointError, ConfigError
 from tests.written import cut_short, two_episodes, write_run
 
+
+def both(*stems):
+    """Return the names of figures."""
+    return {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
+
+
+PAGE = {"report.md", "report.html"}
+DRAWN = {"summary.csv", *both("curves", "first_episode", "adaptation")}
 LOCKS = {letter: letter * 64 for letter in "ab"}
 
 
@@ -26,8 +34,8 @@ def rl2(tmp_path):
 
 def test_rows_hold_what_was_computed_by_hand(rl2):
     rows = report([rl2]).rows
-    assert [row["seed"] for row in rows] == [0, 1, "mean", "std"]
-    first, second, mean, deviation = rows
+    assert [row["seed"] for row in rows] == [0, 1, "mean", "std", "iqm", "low", "high"]
+    first, second, mean, deviation, iqm, low, high = rows
     assert first["method"] == "RL²"
     assert first["frames"] == 4000
     assert first["frames_per_s"] == pytest.approx(4000 / 70)
@@ -41,6 +49,13 @@ def test_rows_hold_what_was_computed_by_hand(rl2):
     assert deviation["test_return_greedy"] == pytest.approx(math.sqrt(2))
     assert mean["test_return_sampled"] == 13.25
     assert first["test_goals_greedy"] == pytest.approx(2)
+    # 12 and 14 on three test tasks each: of six values, the middle four.
+    keys = ("test_return_greedy", "test_goals_sampled", "train_return_sampled")
+    assert [iqm[key] for key in keys] == [13, 2, 23.25]
+    assert [low["test_return_greedy"], high["test_return_greedy"]] == [12, 14]
+    # Five evaluations at 0 to 4,000 frames: (0 + 0 + 0 + 0 + 12 / 2) / 4.
+    assert first["test_area_greedy"] == pytest.approx(1.5)
+    assert "frames" not in iqm
 
 
 def test_the_terminal_says_what_was_not_reached(rl2, capsys):
@@ -60,9 +75,10 @@ def test_the_terminal_says_what_was_not_reached(rl2, capsys):
 def test_files_lie_beside_the_run(rl2):
     found = report([rl2])
     folder = rl2 / "figures"
-    names = {"summary.csv", "curves.png", "curves.svg", "cells.png", "cells.svg"}
-    assert {file.name for file in found.files} == names
+    names = {"summary.csv", *both("curves", "first_episode", "adaptation", "cells")}
+    assert {file.name for file in found.files} == names | PAGE
     assert {file.name for file in folder.iterdir()} == names
+    assert {file.name for file in rl2.iterdir()} > PAGE
     with (folder / "summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert (rows[0]["frames_at_threshold"], rows[1]["frames_at_threshold"]) == ("2000", "")
@@ -73,10 +89,10 @@ def test_several_runs_share_their_parents_figures(rl2, tmp_path):
     oracle = two_episodes(train_split="oracle")
     write_run(tmp_path / "oracle", oracle, [[25.0]], [[25.0]])
     found = report([tmp_path])
-    assert [row["method"] for row in found.rows] == ["RL²"] * 4 + ["RL² oracle"]
+    assert [row["method"] for row in found.rows] == ["RL²"] * 7 + ["RL² oracle"]
     assert (tmp_path / "figures" / "curves.png").is_file()
     elsewhere = report([tmp_path], tmp_path / "out")
-    assert all(file.is_relative_to(tmp_path / "out" / "figures") for file in elsewhere.files)
+    assert {file.parent for file in elsewhere.files} == {tmp_path / "out", tmp_path / "out/figures"}
 
 
 def test_two_test_splits_have_columns_each(tmp_path, capsys):
@@ -95,7 +111,7 @@ def test_an_environment_without_goals_has_curves_and_a_table(tmp_path, capsys):
     run = two_episodes(env=f"{env}:make")
     path = write_run(tmp_path / "a", run, [[2.0]], [[1.0]], reached="", best=None)
     found = report([path])
-    assert {file.name for file in found.files} == {"summary.csv", "curves.png", "curves.svg"}
+    assert {file.name for file in found.files} == DRAWN | PAGE
     assert math.isnan(found.rows[0]["test_goals_greedy"])
     text = capsys.readouterr().out
     assert "optimum" not in text
@@ -136,12 +152,8 @@ def test_runs_on_two_versions_of_an_environment_have_tables_apart(tmp_path, caps
     other = tmp_path / "figures-env-2-lock-aaaaaaaaaaaa"
     assert summary_of(other) == {"RL² (a)": 0}
     for folder in (tmp_path / "figures", other):
-        assert {file.name for file in folder.iterdir()} == {
-            "summary.csv",
-            "curves.png",
-            "curves.svg",
-        }
-    assert len(set(found.files)) == 6
+        assert {file.name for file in folder.iterdir()} == DRAWN
+    assert len(set(found.files)) == 2 * len(DRAWN) + len(PAGE)
     assert [row["method"] for row in found.rows] == ["RL² (b)", "RL² (c)", "RL² (a)"]
     text = words(capsys)
     assert "WARNING: these runs cannot be compared" in text
@@ -161,7 +173,7 @@ def test_of_equal_groups_the_first_given_comes_first(tmp_path, capsys):
         assert list(summary_of(tmp_path / "out" / "figures").values()) == [value]
         assert f"{given[1]}: lock {given[1].name * 12} " in words(capsys)
     names = {"figures", "figures-env-none-lock-aaaaaaaaaaaa", "figures-env-none-lock-bbbbbbbbbbbb"}
-    assert {folder.name for folder in (tmp_path / "out").iterdir()} == names
+    assert {folder.name for folder in (tmp_path / "out").iterdir()} == names | PAGE
 
 
 def test_a_manifest_that_says_nothing_is_a_group_of_its_own(tmp_path, capsys):
@@ -184,7 +196,7 @@ def test_mixed_runs_share_a_table_that_says_so(tmp_path, capsys):
     one_seed(tmp_path / "b", 2, env_version=2, tests=("test1", "test2"))
     found = report([tmp_path], mix=True)
     assert [row["method"] for row in found.rows] == ["RL² (a)", "RL² (b)"]
-    assert [folder.name for folder in tmp_path.iterdir() if folder.name not in "ab"] == ["figures"]
+    assert {file.name for file in tmp_path.iterdir()} == {"a", "b", "figures"} | PAGE
     text = words(capsys)
     assert "WARNING: these runs are mixed" in text
     assert "Mixed: these runs differ" in text
@@ -221,7 +233,7 @@ def test_dead_seeds_are_left_out_and_named(tmp_path, capsys):
     lists = [[1, 2, 3], [50], [3, 4, 5]]  # seed 1 died after its first evaluation
     path = one_seed(tmp_path / "a", seeds=3, train=lists, test=lists, dead_seeds=DEATH)
     rows = report([path]).rows
-    assert [row["seed"] for row in rows] == [0, 2, "mean", "std"]
+    assert [row["seed"] for row in rows] == [0, 2, "mean", "std", "iqm", "low", "high"]
     assert [row["test_return_greedy"] for row in rows[:3]] == [3, 5, 4]
     assert f"{path}: seed 1 died at update 37 (value_loss): left out" in words(capsys)
 
@@ -271,11 +283,11 @@ def test_a_run_that_has_only_begun_is_named(missing, tmp_path, capsys):
 
 
 def test_damaged_checkpoints_cost_only_the_maps(rl2, monkeypatch, capsys):
-    def damaged(result):
+    def damaged(result, seed):
         raise CheckpointError("all are damaged")
 
     monkeypatch.setattr("experiments.maps.load_final", damaged)
-    assert len(report([rl2]).rows) == 4
+    assert len(report([rl2]).rows) == 7
     assert "no maps of its agent: all are damaged" in words(capsys)
 
 
