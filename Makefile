@@ -9,7 +9,7 @@ SEEDS  ?=
 FRAMES ?=
 ARGS   ?=
 
-STUDIES := reward-maps gridworld-extrapolation dropout-ablation worker-ratio-ablation
+STUDIES := reward-maps gridworld-extrapolation dropout-ablation worker-ratio-ablation fidelity
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart gridworld $(STUDIES) test test-all test-faults mutants lint lock bench clean
@@ -38,6 +38,7 @@ reward-maps: ## Figure 4: what LDM imagines, by the decoder's dropout
 gridworld-extrapolation: ## Figures 5 and 6: goals between and outside the training goals, by beta
 dropout-ablation: ## test goals by the decoder's dropout
 worker-ratio-ablation: ## test goals by the number of mixture workers
+fidelity: ## which of LDM's settings decide how many test goals it reaches
 
 test: $(STAMP) ## lint, types and the tests that CI runs
 	$(MAKE) --no-print-directory lint

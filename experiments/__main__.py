@@ -92,6 +92,7 @@ def parser() -> Parser:
     study = command("study", "train all runs of a study that are not finished, and report")
     study.add_argument("name", metavar="NAME", help="see jaxmeta list")
     study.add_argument("--out", type=Path, help="folder of the runs (default: runs/NAME)")
+    study.add_argument("--only", metavar="RUN", nargs="+", help="some of its runs (default: all)")
     study.add_argument("--seeds", metavar="V", help=about_field(Run, "seeds"))
     study.add_argument("--frames", metavar="V", help=about_field(Run, "frames"))
 
@@ -151,8 +152,8 @@ def list_all() -> None:
     from experiments.study import STUDIES
 
     print("studies:")
-    for name, runs in STUDIES.items():
-        print(f"  {name:26s}{', '.join(runs())}")
+    for name, study in STUDIES.items():
+        print(f"  {name:26s}{', '.join(study.runs())}")
     for kind in ("environments", "methods"):
         print(f"{kind}:")
         for name, spec in sorted(registry.specs(kind).items()):
@@ -267,7 +268,7 @@ def study_command(args: argparse.Namespace) -> int:
     from experiments.study import run_study
 
     given = {k: v for k in ("seeds", "frames") if (v := getattr(args, k)) is not None}
-    return run_study(args.name, args.out or Path("runs") / args.name, given)
+    return run_study(args.name, args.out or Path("runs") / args.name, given, args.only)
 
 
 def bench_command(args: argparse.Namespace) -> None:

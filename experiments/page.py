@@ -69,13 +69,16 @@ class Section(NamedTuple):
 
 
 def write_page(
-    folder: Path, sections: list[Section], warnings: list[str], base: str = ""
+    folder: Path, sections: list[Section], opening: list[str], base: str = ""
 ) -> list[Path]:
-    """Write report.md and report.html; `base` is the folder of the run to compare with."""
+    """Write report.md and report.html.
+
+    `opening` holds paragraphs; `base` is the folder of the run to compare with.
+    """
     env = sections[0].results[0].run.env
     title = f"Report: {env}"
     text = "\n\n".join(
-        [f"# {plain(title)}", *(plain(w) for w in warnings)]
+        [f"# {plain(title)}", *(plain(paragraph) for paragraph in opening)]
         + [block for section in sections for block in blocks(section, folder, base)]
     )
     text = f"{text}\n"

@@ -51,13 +51,16 @@ class Column(NamedTuple):
     form: str
 
 
-def report(paths: list[Path], out: Path | None = None, mix: bool = False, base: str = "") -> Report:
+def report(
+    paths: list[Path], out: Path | None = None, mix: bool = False, base: str = "", note: str = ""
+) -> Report:
     """Print the table of runs (or folders of runs), draw their figures, write a page.
 
     OUT/report.html and OUT/report.md hold everything, OUT/figures the figures and summary.csv;
     by default OUT is the run's folder, or the runs' common parent. Runs on different versions
     of the environment, or made under different locks, get tables and folders of their own,
-    unless they are to be mixed. The page compares with the run in the folder `base`.
+    unless they are to be mixed. The page compares with the run in the folder `base`, and
+    begins with the note.
 
     Raises:
       ConfigError: no run there, or runs on different environments.
@@ -84,7 +87,7 @@ def report(paths: list[Path], out: Path | None = None, mix: bool = False, base: 
         found = Report(found.rows + part.rows, found.files + part.files)
         sections.append(Section(group, remarks if place else said + remarks, part.files))
     if sections:
-        page = write_page(home, sections, warnings, base)
+        page = write_page(home, sections, [*([note] if note else []), *warnings], base)
         console.print(f"{page[1]}: the whole report")
         found = Report(found.rows, found.files + page)
     return found

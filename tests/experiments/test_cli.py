@@ -140,14 +140,14 @@ def test_another_configuration_in_the_same_folder_is_refused(trained, capsys):
 
 def test_studies_are_runs_and_check_their_input(tmp_path, capsys):
     for name in ("quickstart", "gridworld"):
-        assert {"rl2", "varibad", "ldm"} <= STUDIES[name]().keys(), name
-    paper = STUDIES["gridworld"]()
+        assert {"rl2", "varibad", "ldm"} <= STUDIES[name].runs().keys(), name
+    paper = STUDIES["gridworld"].runs()
     assert all((run.seeds, run.frames) == (8, 100_000_000) for run in paper.values())
     assert paper["rl2-oracle"].train_split == "oracle"
-    maps = STUDIES["reward-maps"](frames=10_000_000)
+    maps = STUDIES["reward-maps"].runs(frames=10_000_000)
     assert [run.vae.dropout for run in maps.values()] == [0.0, 0.5, 0.7, 0.9]
     assert {(run.seeds, run.frames) for run in maps.values()} == {(4, 10_000_000)}
-    betas = STUDIES["gridworld-extrapolation"](seeds=2)
+    betas = STUDIES["gridworld-extrapolation"].runs(seeds=2)
     assert [betas[f"beta-{b}"].imagination.beta for b in ("1", "1.5", "2", "2.5")] == [
         1,
         1.5,
@@ -155,9 +155,11 @@ def test_studies_are_runs_and_check_their_input(tmp_path, capsys):
         2.5,
     ]
     assert {(run.env, run.seeds) for run in betas.values()} == {("gridworld-extrapolation", 2)}
-    ratios = [run.imagination for run in STUDIES["worker-ratio-ablation"]().values()]
+    ratios = [run.imagination for run in STUDIES["worker-ratio-ablation"].runs().values()]
     assert [(r.normal, r.mixture) for r in ratios] == [(15, 1), (14, 2), (12, 4), (8, 8)]
     assert main(["study", "gridworld", "--out", str(tmp_path), "--seeds", "0"]) == 2
     assert "seeds = '0'" in capsys.readouterr().err
+    assert main(["study", "gridworld", "--only", "rl2", "pearl"]) == 2
+    assert "only = 'pearl': must be some of ldm, rl2, mixreg" in capsys.readouterr().err
     assert main(["study", "nothing"]) == 2
     assert "must be one of quickstart, gridworld, reward-maps" in capsys.readouterr().err
