@@ -245,7 +245,9 @@ def add_legend(drawn: Figure, results: list[Results], of: str) -> None:
         for r in results
     ]
     if any(r.best(split) is not None for r in results for split in r.splits):
-        handles.append(Line2D([], [], color="black", linestyle=":", label="known optimum (mean)"))
+        handles.append(
+            Line2D([], [], color="black", linestyle=":", label="optimum, task known (mean)")
+        )
     drawn.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
     seeds = ", ".join(f"{r.label}: {len(r.living)}" for r in results)
     note = textwrap.fill(

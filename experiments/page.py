@@ -27,6 +27,7 @@ HTML = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title>{title}</title>
@@ -37,7 +38,7 @@ table {{ border-collapse: collapse; display: block; overflow-x: auto }}
 th, td {{ padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top }}
 th {{ text-align: left }}
 td {{ font-variant-numeric: tabular-nums }}
-td a {{ color: inherit }}
+td a {{ color: inherit; text-decoration: underline dotted #999 }}
 svg {{ max-width: 100%; height: auto }}
 </style>
 </head>
@@ -46,6 +47,9 @@ svg {{ max-width: 100%; height: auto }}
 </body>
 </html>
 """
+SPACE = "\N{NO-BREAK SPACE}"
+# Whatever the page would ask of a network is refused by the browser, and shown as an error.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 CAPTIONS = {
     "curves": "Learning curves: the last episode of a trial.",
     "first_episode": "Learning curves: the first episode of a trial, before the task is known.",
@@ -84,7 +88,8 @@ def write_page(
     text = f"{text}\n"
     markdown, page = folder / "report.md", folder / "report.html"
     markdown.write_text(text)
-    page.write_text(HTML.format(title=html.escape(title), body=render(text, folder)))
+    body = render(text, folder)
+    page.write_text(HTML.format(title=html.escape(title), policy=POLICY, body=body))
     return [markdown, page]
 
 
@@ -129,13 +134,13 @@ def number(value: float, form: str = ".1f") -> str:
 
 def with_interval(found: Estimate) -> str:
     """Return an interquartile mean and its interval."""
-    interval = "" if math.isnan(found.low) else f" [{found.low:.1f}, {found.high:.1f}]"
+    interval = "" if math.isnan(found.low) else f"{SPACE}[{found.low:.1f},{SPACE}{found.high:.1f}]"
     return number(found.iqm) + interval
 
 
 def with_deviation(found: Estimate) -> str:
     """Return a mean and the standard deviation over seeds."""
-    spread = "" if math.isnan(found.low) else f" ± {found.deviation:.1f}"
+    spread = "" if math.isnan(found.low) else f"{SPACE}±{SPACE}{found.deviation:.1f}"
     return number(found.mean) + spread
 
 
@@ -152,7 +157,8 @@ def result_tables(results: list[Results], folder: Path) -> list[str]:
         f"Episode {results[0].run.trial.episodes}, mean over the last fifth of the evaluations."
         " Greedy: one rollout per task; sampled: the mean of several.",
         "**Interquartile mean** over seeds and tasks (of goals: over seeds) with its 95 % interval,"
-        " a percentile bootstrap in which every seed keeps all its tasks:",
+        " a percentile bootstrap in which every seed keeps all its tasks; with less than about ten"
+        " seeds it is too narrow:",
     ]
     said.append(quantity_table(results, shown, with_interval, folder))
     said.append("**Mean** over seeds ± sample standard deviation:")
