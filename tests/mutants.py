@@ -272,6 +272,49 @@ MUTANTS = (
         "== counts.max(initial=0)",
         "tests/jaxmeta/test_statistics.py",
     ),
+    Mutant(
+        "the interquartile mean cuts nothing",
+        "jaxmeta/statistics.py",
+        "cut = values.shape[-1] // 4",
+        "cut = 0",
+        "tests/jaxmeta/test_statistics.py",
+    ),
+    Mutant(
+        "the bootstrap draws the seeds of every task apart",
+        "jaxmeta/statistics.py",
+        "drawn = scores[picked]",
+        "apart = np.random.default_rng(0).integers(len(scores), size=(RESAMPLES, *scores.shape))\n"
+        "    drawn = np.take_along_axis(scores[None], apart, 1)",
+        "tests/jaxmeta/test_statistics.py",
+    ),
+    Mutant(
+        "ties count as wins",
+        "jaxmeta/statistics.py",
+        "np.sign(x[:, None] - y[None])",
+        "np.where(x[:, None] >= y[None], 1, -1)",
+        "tests/jaxmeta/test_statistics.py",
+    ),
+    Mutant(
+        "a claim holds whichever side is ahead",
+        "experiments/claims.py",
+        "Verdict(HOLDS if difference.means > 0 else FAILS, ours)",
+        "Verdict(HOLDS, ours)",
+        "tests/experiments/test_claims.py",
+    ),
+    Mutant(
+        "runs with other settings count as the paper's",
+        "experiments/claims.py",
+        "if settings == paper:",
+        "if settings.keys() == paper.keys():",
+        "tests/experiments/test_claims.py",
+    ),
+    Mutant(
+        "the control paid by one worker is paid by a mixture",
+        "jaxmeta/imagine.py",
+        'alone = imagination.pay == "worker"',
+        "alone = False",
+        "tests/jaxmeta/test_imagine.py",
+    ),
 )
 
 
