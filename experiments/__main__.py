@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxmeta import registry, signals
-from jaxmeta.config import Run
+from jaxmeta.config import BASE, Run
 from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError, Preempted
 from jaxmeta.sections import SECTIONS
 from jaxmeta.settings import field_names
@@ -140,11 +140,11 @@ def read_command(argv: list[str]) -> argparse.Namespace:
 
 def run_of(args: argparse.Namespace) -> Run:
     """Return the Run that a `train` command line describes."""
-    own = {"command", "env", "method", "preset", "out", "checkpoint_every", "debug_nans"}
+    own = {"command", *BASE, "out", "checkpoint_every", "debug_nans"}
     given = {k: v for k, v in vars(args).items() if k not in own and v is not None}
     registry.require_file("env", args.env)
     registry.require_file("method", args.method)
-    return Run(env=args.env, method=args.method, preset=args.preset).replace(given)
+    return Run(**{name: getattr(args, name) for name in BASE}).replace(given)
 
 
 def list_all() -> None:

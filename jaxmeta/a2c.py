@@ -8,7 +8,7 @@ from jaxmeta.agent import Params, Transition
 from jaxmeta.env import Array
 from jaxmeta.recurrent import Evaluated
 from jaxmeta.returns import gae
-from jaxmeta.sections import A2C
+from jaxmeta.sections import A2C, PPO
 
 
 def a2c_loss(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, dict[str, Array]]:
@@ -21,7 +21,7 @@ def a2c_loss(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, dict
     return loss_towards(evaluated, advantage, returns, hp)
 
 
-def targets(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, Array]:
+def targets(evaluated: Evaluated, tr: Transition, hp: A2C | PPO) -> tuple[Array, Array]:
     """Return generalised advantages A and returns R = A + V, [T, W], without gradients."""
     value, bootstrap = lax.stop_gradient((evaluated.value, evaluated.bootstrap))
     by_worker = jax.vmap(gae, in_axes=(1, 1, 1, 0, None, None), out_axes=1)

@@ -11,7 +11,7 @@ from jaxmeta.agent import Agent, Params, Transition
 from jaxmeta.belief import Belief
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key, Task
-from jaxmeta.sections import A2C, SECTIONS, TRACED, VAE, Imagination, Mixing
+from jaxmeta.sections import A2C, PPO, SECTIONS, TRACED, VAE, Imagination, Mixing
 
 State = Any
 Metrics = dict[str, Array]
@@ -21,6 +21,7 @@ class Hyper(NamedTuple):
     """A Run's sections with their floats as arrays: the leaves that a sweep may vary."""
 
     a2c: A2C
+    ppo: PPO
     vae: VAE
     imagination: Imagination
     mixing: Mixing
@@ -34,7 +35,7 @@ for _section in (SECTIONS[name] for name in TRACED):
 
 def hyper(run: Run) -> Hyper:
     """Return the run's hyper-parameters as a pytree of float32 scalars."""
-    sections = Hyper(run.a2c, run.vae, run.imagination, run.mixing)
+    sections = Hyper(run.a2c, run.ppo, run.vae, run.imagination, run.mixing)
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sections)
 
 

@@ -16,7 +16,9 @@ from jaxmeta.sections import (
     A2C,
     ADDED,
     COMMON_SECTIONS,
+    PPO,
     PRESETS,
+    RL,
     SECTIONS,
     VAE,
     Evaluation,
@@ -37,15 +39,15 @@ from jaxmeta.settings import (
 )
 
 MOST_UPDATES = 2**31 - 1  # they are counted in int32
-BASE = ("env", "method", "preset")  # what decides the sections and every value left out
+BASE = ("env", "method", "preset", "rl")  # what decides the sections and every value left out
 
 
 @dataclass(frozen=True)
 class Run:
     """One training run, all numbers filled in.
 
-    `env`, `method` and `preset` choose the base; fields left out keep its values. Sections
-    that a method does not have are None.
+    `env`, `method`, `preset` and `rl` choose the base; fields left out keep its values.
+    Sections that a run does not have are None.
 
     Raises:
       ConfigError: names the field, the value and what is allowed.
@@ -58,6 +60,7 @@ class Run:
         "where paper and public code disagree, which to follow",
         choices=tuple(PRESETS),
     )
+    rl: str = setting(None, "how the policy learns; by default what suits env", choices=RL)
     frames: int = frame_count(None, "environment steps per seed, over all workers")
     seeds: int = count(1, "how many; they are 0, 1, ... and train together")
     workers: int = count(16, "parallel workers; a multiple of the method's group")
@@ -69,6 +72,7 @@ class Run:
     trial: TrialOptions = None  # type: ignore[assignment]
     networks: Networks = None  # type: ignore[assignment]
     a2c: A2C = None  # type: ignore[assignment]
+    ppo: PPO = None  # type: ignore[assignment]
     vae: VAE = None  # type: ignore[assignment]
     imagination: Imagination = None  # type: ignore[assignment]
     mixing: Mixing = None  # type: ignore[assignment]
@@ -77,19 +81,22 @@ class Run:
     def __post_init__(self) -> None:
         """Fill in the base's values and check everything."""
         for name in BASE:
-            check_value(self, name)
+            if name != "rl" or self.rl is not None:
+                check_value(self, name)
         env, method = registry.env_spec(self.env), registry.method_spec(self.method)
+        if self.rl is None:
+            object.__setattr__(self, "rl", env.rl)
         base = base_values(env, method, self.preset)
         for name in SECTIONS:
             section = getattr(self, name)
-            if name in (*COMMON_SECTIONS, *method.sections):
+            if name in (*COMMON_SECTIONS, self.rl, *method.sections):
                 if section is None:
                     object.__setattr__(self, name, SECTIONS[name](**base.get(name, {})))
                 elif not isinstance(section, SECTIONS[name]):
                     kind = SECTIONS[name].__name__
                     raise ConfigError(f"{name} = {shown(section)}: must be a {kind}")
             elif section is not None:
-                raise ConfigError(f"{name}: method {self.method} has no such section")
+                raise ConfigError(f"{name}: {self.method} with {self.rl} has no such section")
         if self.frames is None:
             object.__setattr__(self, "frames", env.frames)
         validate(self)
@@ -175,6 +182,7 @@ class Run:
           ConfigError: no JSON object, or unknown, missing, repeated or bad fields.
         """
         flat = read_object(text, "config.json")
+        flat = {name: ADDED[name] for name in BASE if name in ADDED} | flat
         refuse_missing(BASE, flat)
         base = Run(**{name: flat[name] for name in BASE})
         refuse_unknown(flat, base)

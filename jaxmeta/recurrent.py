@@ -9,7 +9,8 @@ from jaxmeta import dists
 from jaxmeta.agent import Agent, Params, Transition
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
-from jaxmeta.networks import Encoder, Policy, call, example_action, example_obs
+from jaxmeta.networks import Encoder, Policy, as_vector, call, example_action, example_obs
+from jaxmeta.normalise import no_samples, standardise
 from jaxmeta.rollout import Rollout
 
 
@@ -54,23 +55,41 @@ class Recurrent(NamedTuple):
     unroll: Callable[[Params, Sequences, Array], Evaluated]
 
 
+def sequences(env: Env, tr: Transition) -> Sequences:
+    """Return what the networks read of a rollout [T, W], as floats."""
+    obs = jnp.concatenate([tr.obs, tr.seen[-1:]]).astype(jnp.float32)
+    action = as_vector(tr.action, env.action_space)
+    return Sequences(obs, action, tr.reward, tr.seen.astype(jnp.float32), 1.0 - tr.over)
+
+
 def recurrent(env: Env, run: Run, head: int) -> Recurrent:
-    """Return the actor-critic; `head` is the length of the encoder's mean."""
+    """Return the actor-critic; `head` is the length of the encoder's mean.
+
+    Where PPO normalises observations, and the policy sees them at all, `params` also has
+    "obs_statistics"; the encoder always reads them as they are.
+    """
     (width,) = env.obs_space.shape
     encoder = Encoder(env.action_space, width, run.networks, head)
     policy = Policy(env.action_space, run.networks.policy_layers, run.networks.policy_sees_obs)
 
+    normalises = run.ppo is not None and run.ppo.normalise_obs and run.networks.policy_sees_obs
+
+    def look(params: Params, obs: Array) -> Array:
+        """Return observations as the policy sees them."""
+        return standardise(params["obs_statistics"], obs) if normalises else obs
+
     def init(key: Key) -> Params:
+        statistics = {"obs_statistics": no_samples((width,))} if normalises else {}
         action, obs, zero = example_action(env), example_obs(env), jnp.zeros(())
         latent = (jnp.zeros(head), jnp.zeros(head))
-        return {
+        return statistics | {
             "encoder": encoder.init(key, action, obs, zero, method="everything"),
             "policy": policy.init(key, obs, latent, method="everything"),
         }
 
     def act(params: Params, memory: Array, obs: Array, noise: Array) -> tuple[Array, Array]:
         latent = call(encoder, params["encoder"], memory, method="posterior")
-        outputs = call(policy, params["policy"], obs, latent, method="act")
+        outputs = call(policy, params["policy"], look(params, obs), latent, method="act")
         return dists.sample(outputs, noise, env.action_space), memory
 
     def observe(params: Params, memory: Array, tr: Transition) -> Array:
@@ -93,6 +112,7 @@ def recurrent(env: Env, run: Run, head: int) -> Recurrent:
     def judge(params: Params, hs: Array, obs: Array, actions: Array) -> Evaluated:
         """Return what the policy says of actions [T, W], from memories and obs [T + 1, W]."""
         latent = call(encoder, params["encoder"], hs, method="posterior")
+        obs = look(params, obs)
         value = call(policy, params["policy"], obs, latent, method="value")
         before = tuple(x[:-1] for x in latent)
         outputs = call(policy, params["policy"], obs[:-1], before, method="act")

@@ -30,6 +30,7 @@ class EnvSpec(NamedTuple):
       frames: default budget, steps per seed over all workers.
       defaults: dotted fields by method name, or by "*" for every method.
       version: raised whenever a number that it produces changes.
+      rl: how policies learn in it, unless a run says otherwise: "a2c" or "ppo".
     """
 
     make: str
@@ -38,15 +39,16 @@ class EnvSpec(NamedTuple):
     frames: int = 10_000_000
     defaults: Mapping[str, Mapping[str, Any]] = NOTHING
     version: int = 1
+    rl: str = "a2c"
 
 
 class MethodSpec(NamedTuple):
-    """A method: where it is built, which sections of a Run it has, its defaults."""
+    """A method: where it is built, which sections of a Run it has beside RL's, its defaults."""
 
     name: str
     make: str  # "module:function" that takes (env, run) and returns an Algorithm
     about: str
-    sections: tuple[str, ...]
+    sections: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = NOTHING
 
 
@@ -124,7 +126,7 @@ def method_spec(name: str) -> MethodSpec:
       ConfigError: an unknown name.
     """
     if is_file(name):
-        sections = ("a2c", "vae", "imagination", "mixing")
+        sections = ("vae", "imagination", "mixing")
         return MethodSpec(name, with_function(name), "from a file", sections)
     return _find("methods", "method", name)
 

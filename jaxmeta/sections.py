@@ -51,6 +51,28 @@ class A2C:
 
 
 @dataclass(frozen=True)
+class PPO:
+    """Proximal policy optimisation, several gradient steps per update (LDM's MuJoCo settings)."""
+
+    learning_rate: float = setting(7e-4, "of the policy (Adam)", low=0.0)
+    encoder_learning_rate: float = setting(7e-4, "of an encoder trained by RL (Adam)", low=0.0)
+    gamma: float = setting(0.97, "discount", low=0.0, high=1.0)
+    gae_lambda: float = setting(0.9, "decay of generalised advantages", low=0.0, high=1.0)
+    epochs: int = count(2, "passes over an update's steps")
+    minibatches: int = count(4, "gradient steps per pass")
+    clip: float = setting(0.1, "range of the ratio and of the value's change", low=0.0)
+    value_coef: float = setting(0.5, "weight of the value loss", low=0.0)
+    entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0.0)
+    max_grad_norm: float = setting(0.5, "largest gradient norm, per parameter group", low=0.0)
+    normalise_obs: bool = setting(
+        True, "whether a policy that sees observations sees them by running mean and deviation"
+    )
+    normalise_rewards: bool = setting(
+        True, "whether rewards are divided by the running deviation of discounted returns"
+    )
+
+
+@dataclass(frozen=True)
 class VAE:
     """The belief over tasks: latent, reward decoder, evidence lower bound, replay."""
 
@@ -161,12 +183,14 @@ SECTIONS: dict[str, type] = {
     "trial": TrialOptions,
     "networks": Networks,
     "a2c": A2C,
+    "ppo": PPO,
     "vae": VAE,
     "imagination": Imagination,
     "mixing": Mixing,
     "evaluation": Evaluation,
 }
-TRACED = ("a2c", "vae", "imagination", "mixing")  # their floats are numbers in the step
+TRACED = ("a2c", "ppo", "vae", "imagination", "mixing")  # their floats are numbers in the step
 # Fields that were added since configurations were first published, and what runs did before.
-ADDED: dict[str, Any] = {"imagination.pay": "mixture"}
+ADDED: dict[str, Any] = {"rl": "a2c", "imagination.pay": "mixture"}
+RL = ("a2c", "ppo")  # of which a run has one
 COMMON_SECTIONS = ("trial", "networks", "evaluation")

@@ -146,3 +146,30 @@ class Stop(Env):
         obs = state + 1 / self.horizon
         stopped = action == 1
         return obs, mdp_step(obs, jnp.where(stopped, task, 0.0), stopped)
+
+
+class Steer(Env):
+    """A real action per step, paid s a - a^2 / 2 for a hidden sign s: the best action is s.
+
+    The reward of any first action but 0 gives s away; then every step can bring 1/2. Blind,
+    no action has a mean above 0.
+    """
+
+    obs_space = Box((1,), 0, 1)
+    action_space = Box((1,), -1, 1)
+    reward = Real()
+    horizon = 4
+    fixed_length = True
+
+    def sample_task(self, key, split):
+        return jax.random.randint(key, (), 0, 2)
+
+    def eval_tasks(self, split):
+        return jnp.arange(2)
+
+    def reset(self, key, task):
+        return jnp.zeros(1), jnp.zeros(1)
+
+    def step(self, noise, state, action, task):
+        a = action[0]
+        return state, mdp_step(state, jnp.where(task == 1, a, -a) - a**2 / 2)

@@ -13,7 +13,7 @@ import optax
 from jax import lax
 
 from jaxmeta import buffers
-from jaxmeta.a2c import a2c_loss, by_group, descend, encoder_optimiser, policy_optimiser
+from jaxmeta.a2c import descend
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
 from jaxmeta.belief import variational_belief
@@ -21,6 +21,7 @@ from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.imagine import MixtureTask, latent_mixture, mixture_weights
 from jaxmeta.networks import Encoder
+from jaxmeta.policy import Learned, policy_learner
 from jaxmeta.recurrent import recurrent
 from jaxmeta.rollout import WORKERS_AXIS, Rollout, collect
 from jaxmeta.sections import VAE
@@ -30,7 +31,7 @@ class LDMState(NamedTuple):
     """All that the next step reads."""
 
     params: Params  # groups "encoder" and "policy" (RL); "belief" and "decoder" (VAE)
-    opt: optax.OptState
+    learned: Learned
     vae_opt: optax.OptState
     replay: buffers.Trajectories
     key: Key
@@ -38,12 +39,7 @@ class LDMState(NamedTuple):
     hp: Hyper
 
 
-RL, LATENT = ("encoder", "policy"), ("belief", "decoder")  # parameter groups by loss
-
-
-def optimiser(hp: Hyper) -> optax.GradientTransformation:
-    """Return one optimiser for the policy and one for its encoder, as in RL2."""
-    return by_group({"encoder": encoder_optimiser(hp.a2c), "policy": policy_optimiser(hp.a2c)})
+LATENT = ("belief", "decoder")  # the parameters that the ELBO trains
 
 
 def vae_optimiser(hp: VAE) -> optax.GradientTransformation:
@@ -51,14 +47,15 @@ def vae_optimiser(hp: VAE) -> optax.GradientTransformation:
     return optax.adam(hp.learning_rate)
 
 
-def part(params: Params, groups: tuple[str, ...]) -> Params:
-    """Return some of the parameter groups."""
-    return {name: params[name] for name in groups}
+def latent(params: Params) -> Params:
+    """Return the groups that the ELBO trains."""
+    return {name: params[name] for name in LATENT}
 
 
 def ldm(env: Env, run: Run) -> Algorithm:
-    """Return LDM with A2C (Algorithm 1 of the paper)."""
+    """Return LDM (Algorithm 1 of the paper), with A2C or PPO."""
     net = recurrent(env, run, run.networks.head)
+    policy = policy_learner(env, run, net)
     (width,) = env.obs_space.shape
     encoder = Encoder(env.action_space, width, run.networks, run.vae.latent)
     belief = variational_belief(env, run, encoder, "belief")
@@ -69,8 +66,8 @@ def ldm(env: Env, run: Run) -> Algorithm:
         params = net.init(key_net) | belief.init(key_belief)
         return LDMState(
             params=params,
-            opt=optimiser(hp).init(part(params, RL)),
-            vae_opt=vae_optimiser(hp.vae).init(part(params, LATENT)),
+            learned=policy.init(params, hp),
+            vae_opt=vae_optimiser(hp.vae).init(latent(params)),
             replay=buffers.empty(buffers.replayed_like(env), run.vae.capacity),
             key=jax.random.fold_in(key, 1),
             update=jnp.zeros((), jnp.int32),
@@ -119,16 +116,13 @@ def ldm(env: Env, run: Run) -> Algorithm:
             for w in (order[:normals], order[normals:])
         )
 
-        def loss(params: Params) -> tuple[Array, Metrics]:
-            return a2c_loss(net.evaluate(params, rollout), rollout.transitions, hp.a2c)
-
-        rl_params = part(state.params, RL)
-        grads, metrics = jax.grad(loss, has_aux=True)(rl_params)
-        rl_params, opt = descend(optimiser(hp), grads, state.opt, rl_params)
+        params, learned, metrics = policy.learn(
+            state.params, state.learned, rollout, update_key(state, 2), hp
+        )
 
         # Only real rewards teach the belief.
         replay = buffers.add(state.replay, buffers.replayed(normal), run.vae.replay)
-        carry = (part(state.params, LATENT), state.vae_opt)
+        carry = (latent(state.params), state.vae_opt)
         (latent_params, vae_opt), elbo_metrics = lax.scan(
             lambda carry, key: improve_belief(carry, key, replay, hp.vae),
             carry,
@@ -137,10 +131,9 @@ def ldm(env: Env, run: Run) -> Algorithm:
         metrics |= jax.tree.map(jnp.mean, elbo_metrics) | {
             "return_train": true_return(normal),
             "return_imagined": mixture.reward.sum() / jnp.maximum(mixture.last.sum(), 1),
-            "grad_norm": optax.tree.norm(grads),
         }
         state = LDMState(
-            rl_params | latent_params, opt, vae_opt, replay, state.key, state.update + 1, hp
+            params | latent_params, learned, vae_opt, replay, state.key, state.update + 1, hp
         )
         return state, metrics
 

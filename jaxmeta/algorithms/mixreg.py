@@ -6,37 +6,34 @@ old value, return and advantage become λ x_i + (1 - λ) x_j; the action is the 
 
 Our reading, since no code for a recurrent agent is public: a sample is a worker's whole
 trial with one λ, so that the encoder reads mixed sequences of observations, actions
-(one-hot) and rewards. With A2C there is no old log-probability, and old values count only
-through returns and advantages, which are computed before mixing.
+(one-hot where discrete) and rewards. With A2C there is no old log-probability, and old values
+count only through returns and advantages, which are computed before mixing.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxmeta.a2c import loss_towards, targets
-from jaxmeta.agent import Params, Transition
+from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.learner import learner
-from jaxmeta.networks import as_vector
-from jaxmeta.recurrent import Sequences, recurrent
+from jaxmeta.policy import a2c_learner, ppo_learner
+from jaxmeta.ppo import Batch
+from jaxmeta.recurrent import Sequences, recurrent, sequences
 from jaxmeta.rollout import Rollout
 
 
 def mixreg(env: Env, run: Run) -> Algorithm:
-    """Return RL2 with A2C on mixed trials."""
+    """Return RL2 with A2C or PPO on mixed trials."""
     net = recurrent(env, run, run.networks.head)
 
-    def sequences(tr: Transition) -> Sequences:
-        """Return what the networks read of a rollout [T, W], as floats."""
-        obs = jnp.concatenate([tr.obs, tr.seen[-1:]]).astype(jnp.float32)
-        action = as_vector(tr.action, env.action_space)
-        return Sequences(obs, action, tr.reward, tr.seen.astype(jnp.float32), 1.0 - tr.over)
-
-    def loss(params: Params, rollout: Rollout, key: Key, hp: Hyper) -> tuple[Array, Metrics]:
-        tr = rollout.transitions
+    def mixture(key: Key, hp: Hyper) -> Callable[[Array], Array]:
+        """Draw pairs and shares; return what mixes an array [T, W, ...] by them."""
         key_pair, key_share = jax.random.split(key)
         partner = jax.random.permutation(key_pair, run.workers)
         share = jax.random.beta(key_share, hp.mixing.alpha, hp.mixing.alpha, (run.workers,))
@@ -46,11 +43,22 @@ def mixreg(env: Env, run: Run) -> Algorithm:
             pair = lambda share, own, other: share * own + (1.0 - share) * other
             return jax.vmap(pair, in_axes=(0, 1, 1), out_axes=1)(share, x, x[:, partner])
 
-        read = sequences(tr)
-        mixed = jax.tree.map(mix, read)._replace(keep=read.keep)  # the dominant trial's end
+        return mix
+
+    def mixed(read: Sequences, mix: Callable[[Array], Array]) -> Sequences:
+        return jax.tree.map(mix, read)._replace(keep=read.keep)  # the dominant trial's end
+
+    def loss(params: Params, rollout: Rollout, key: Key, hp: Hyper) -> tuple[Array, Metrics]:
+        tr, mix = rollout.transitions, mixture(key, hp)
         unmixed = lax.stop_gradient(net.evaluate(params, rollout))
         advantage, returns = jax.tree.map(mix, targets(unmixed, tr, hp.a2c))
-        evaluated = net.unroll(params, mixed, tr.action)
+        evaluated = net.unroll(params, mixed(sequences(env, tr), mix), tr.action)
         return loss_towards(evaluated, advantage, returns, hp.a2c)
 
-    return learner(env, run, net, loss)
+    def mix_all(read: Sequences, batch: Batch, key: Key, hp: Hyper) -> tuple[Sequences, Batch]:
+        mix = mixture(key, hp)
+        return mixed(read, mix), jax.tree.map(mix, batch)
+
+    a2c = run.rl == "a2c"
+    policy = a2c_learner(net, loss) if a2c else ppo_learner(env, run, net, mix_all)
+    return learner(env, run, net, policy)

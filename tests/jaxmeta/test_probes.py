@@ -41,8 +41,6 @@ SIZES = {
     "networks.action_embedding": 8,
     "networks.reward_embedding": 16,
     "networks.policy_layers": (32,),
-    "a2c.learning_rate": 3e-3,
-    "a2c.encoder_learning_rate": 3e-3,
 }
 KEY = jax.random.key(0)
 VAE_SIZES = {
@@ -55,12 +53,13 @@ VAE_SIZES = {
 }
 
 
-def probe_run(env, method, episodes, updates, horizon, overrides=()):
+def probe_run(env, method, episodes, updates, horizon, overrides=(), rl="a2c"):
     """Return a small, fast-learning run of `updates` updates, evaluated only at both ends."""
-    sizes = SIZES | (VAE_SIZES if method != "rl2" else {}) | dict(overrides)
+    rates = {f"{rl}.{name}": 3e-3 for name in ("learning_rate", "encoder_learning_rate")}
+    sizes = SIZES | rates | (VAE_SIZES if method != "rl2" else {}) | dict(overrides)
     frames = updates * sizes["workers"] * episodes * horizon
     times = {"frames": frames, "log_every": frames, "evaluation.every": frames}
-    run = Run(env=env, method=method, frames=1_000_000)
+    run = Run(env=env, method=method, rl=rl, frames=1_000_000)
     return run.replace(sizes | times | {"trial.episodes": episodes})
 
 
@@ -133,6 +132,18 @@ def test_rl2_reaches_the_optimum(family, episodes, horizon, optimum):
     assert (returns >= 0.95 * np.array(optimum)).all()
 
 
+@pytest.mark.parametrize(
+    ("family", "episodes", "horizon", "bound"),
+    [
+        pytest.param("Corridor", 2, 4, [1.5, 3.0], marks=pytest.mark.slow),
+        ("Steer", 2, 4, [1.35, 1.95]),  # the optimum is 1.5, nearly, and 2
+    ],
+)
+def test_rl2_learns_by_ppo_too(family, episodes, horizon, bound):
+    run = probe_run(f"{PROBES}:{family}", "rl2", episodes, 150, horizon, {}, rl="ppo")
+    assert (learned(run) >= np.array(bound)).all()
+
+
 # A wrong first pull in one of the two tasks, then four of four: 3.5, and 4 in episode 2.
 BANDIT_OPTIMUM = np.array([3.5, 4.0])
 
@@ -149,6 +160,7 @@ def commanded(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "a"
     fields = probe_run(BANDIT, "rl2", 2, 200, 4).fields()
     chosen = {"frames", "log_every", "evaluation.every", "trial.episodes", *SIZES}
+    chosen |= {"a2c.learning_rate", "a2c.encoder_learning_rate"}
     flags = [
         f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
         for name, v in fields.items()
