@@ -49,14 +49,14 @@ def policy_learner(env: Env, run: Run, net: Recurrent) -> PolicyLearner:
     return a2c_learner(net) if run.rl == "a2c" else ppo_learner(env, run, net)
 
 
-def part_of(batch: Batch, which: Array) -> Batch:
+def some(batch: Batch, which: Array) -> Batch:
     """Return some of a flat batch's samples."""
     return jax.tree.map(lambda x: x[which], batch)
 
 
-def trained(params: Params) -> Params:
-    """Return the groups that RL trains."""
-    return {name: params[name] for name in GROUPS}
+def part(params: Params, groups: tuple[str, ...]) -> Params:
+    """Return some of the parameter groups."""
+    return {name: params[name] for name in groups}
 
 
 def a2c_learner(net: Recurrent, loss: Loss | None = None) -> PolicyLearner:
@@ -71,13 +71,13 @@ def a2c_learner(net: Recurrent, loss: Loss | None = None) -> PolicyLearner:
         return by_group({"encoder": encoder_optimiser(hp.a2c), "policy": policy_optimiser(hp.a2c)})
 
     def init(params: Params, hp: Hyper) -> Learned:
-        return Learned(optimiser(hp).init(trained(params)), no_samples(()))
+        return Learned(optimiser(hp).init(part(params, GROUPS)), no_samples(()))
 
     def learn(
         params: Params, learned: Learned, rollout: Rollout, key: Key, hp: Hyper
     ) -> tuple[Params, Learned, Metrics]:
         of = lambda own: chosen(params | own, rollout, key, hp)
-        own = trained(params)
+        own = part(params, GROUPS)
         grads, metrics = jax.grad(of, has_aux=True)(own)
         own, opt = descend(optimiser(hp), grads, learned.opt, own)
         metrics |= {"grad_norm": optax.tree.norm(grads)}
@@ -86,21 +86,28 @@ def a2c_learner(net: Recurrent, loss: Loss | None = None) -> PolicyLearner:
     return PolicyLearner(init, learn)
 
 
-def ppo_learner(env: Env, run: Run, net: Recurrent, mix: Mix | None = None) -> PolicyLearner:
+def ppo_learner(
+    env: Env,
+    run: Run,
+    net: Recurrent,
+    mix: Mix | None = None,
+    groups: tuple[str, ...] = GROUPS,
+) -> PolicyLearner:
     """Return PPO: several steps per rollout, each on a part of it.
 
-    Every gradient step encodes whole trials anew and reads some of their steps. Old
-    log-probabilities and values, advantages and returns stay. `mix` may change what is
-    learned from, before advantages are normalised.
+    Every gradient step encodes whole trials anew and reads some of their steps; where the
+    encoder is not among the groups that are trained, the rollout's memories stay as they
+    are. Old log-probabilities and values, advantages and returns stay. `mix` may change
+    what is learned from, before advantages are normalised.
     """
     sections = run.ppo
 
     def optimiser(hp: Hyper) -> optax.GradientTransformation:
         rates = {"encoder": hp.ppo.encoder_learning_rate, "policy": hp.ppo.learning_rate}
-        return by_group({name: adam(rate, hp.ppo) for name, rate in rates.items()})
+        return by_group({name: adam(rates[name], hp.ppo) for name in groups})
 
     def init(params: Params, hp: Hyper) -> Learned:
-        return Learned(optimiser(hp).init(trained(params)), no_samples(()))
+        return Learned(optimiser(hp).init(part(params, groups)), no_samples(()))
 
     def learn(
         params: Params, learned: Learned, rollout: Rollout, key: Key, hp: Hyper
@@ -118,11 +125,14 @@ def ppo_learner(env: Env, run: Run, net: Recurrent, mix: Mix | None = None) -> P
         flat = jax.tree.map(lambda x: x.reshape(-1), batch)
 
         def loss(own: Params, which: Array) -> tuple[Array, Metrics]:
-            now = net.unroll(params | own, read, tr.action)
+            if "encoder" in groups:
+                now = net.unroll(params | own, read, tr.action)
+            else:
+                now = net.evaluate(params | own, rollout)
             log_prob, value, entropy = (
                 x.reshape(-1)[which] for x in (now.log_prob, now.value, now.entropy)
             )
-            return ppo_loss(log_prob, value, entropy, part_of(flat, which), hp.ppo)
+            return ppo_loss(log_prob, value, entropy, some(flat, which), hp.ppo)
 
         def descend_once(carry: Any, which: Array) -> tuple[Any, Metrics]:
             own, opt = carry
@@ -132,7 +142,7 @@ def ppo_learner(env: Env, run: Run, net: Recurrent, mix: Mix | None = None) -> P
 
         samples = flat.advantage.size
         steps = orders(key_order, samples, sections)
-        (own, opt), metrics = lax.scan(descend_once, (trained(params), learned.opt), steps)
+        (own, opt), metrics = lax.scan(descend_once, (part(params, groups), learned.opt), steps)
         params = params | own
         if "obs_statistics" in params:
             seen = merge(params["obs_statistics"], tr.obs.astype(jnp.float32))

@@ -154,9 +154,9 @@ MUTANTS = (
     Mutant(
         "variBAD's encoder is cut off from the RL loss",
         "jaxmeta/algorithms/varibad.py",
-        "net.evaluate(params, rollout), rollout.transitions, state.hp.a2c",
+        "net.evaluate(params, rollout), rollout.transitions, hp.a2c",
         "net.evaluate(params | {'encoder': jax.lax.stop_gradient(params['encoder'])}, rollout), "
-        "rollout.transitions, state.hp.a2c",
+        "rollout.transitions, hp.a2c",
         "tests/jaxmeta/test_algorithms.py::test_varibads_encoder_receives_the_rl_gradient",
     ),
     Mutant(

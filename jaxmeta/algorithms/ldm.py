@@ -10,13 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from jaxmeta import buffers
-from jaxmeta.a2c import descend
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
 from jaxmeta.belief import variational_belief
+from jaxmeta.belief_learner import belief_learner
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.imagine import MixtureTask, latent_mixture, mixture_weights
@@ -24,7 +23,6 @@ from jaxmeta.networks import Encoder
 from jaxmeta.policy import Learned, policy_learner
 from jaxmeta.recurrent import recurrent
 from jaxmeta.rollout import WORKERS_AXIS, Rollout, collect
-from jaxmeta.sections import VAE
 
 
 class LDMState(NamedTuple):
@@ -39,19 +37,6 @@ class LDMState(NamedTuple):
     hp: Hyper
 
 
-LATENT = ("belief", "decoder")  # the parameters that the ELBO trains
-
-
-def vae_optimiser(hp: VAE) -> optax.GradientTransformation:
-    """Return the belief's optimiser: encoder and decoder together, no clipping."""
-    return optax.adam(hp.learning_rate)
-
-
-def latent(params: Params) -> Params:
-    """Return the groups that the ELBO trains."""
-    return {name: params[name] for name in LATENT}
-
-
 def ldm(env: Env, run: Run) -> Algorithm:
     """Return LDM (Algorithm 1 of the paper), with A2C or PPO."""
     net = recurrent(env, run, run.networks.head)
@@ -59,6 +44,7 @@ def ldm(env: Env, run: Run) -> Algorithm:
     (width,) = env.obs_space.shape
     encoder = Encoder(env.action_space, width, run.networks, run.vae.latent)
     belief = variational_belief(env, run, encoder, "belief")
+    latent = belief_learner(belief, run, ("belief", "decoder"))
     groups = run.workers // run.group
 
     def init(key: Key, hp: Hyper) -> LDMState:
@@ -67,7 +53,7 @@ def ldm(env: Env, run: Run) -> Algorithm:
         return LDMState(
             params=params,
             learned=policy.init(params, hp),
-            vae_opt=vae_optimiser(hp.vae).init(latent(params)),
+            vae_opt=latent.init(params, hp.vae),
             replay=buffers.empty(buffers.replayed_like(env), run.vae.capacity),
             key=jax.random.fold_in(key, 1),
             update=jnp.zeros((), jnp.int32),
@@ -89,16 +75,6 @@ def ldm(env: Env, run: Run) -> Algorithm:
         keys = jax.random.split(update_key(state, 0), groups)
         by_group = jax.vmap(collect_group, in_axes=(None, None, 0), out_axes=(WORKERS_AXIS, 0))
         return by_group(state.params, state.hp, keys)
-
-    def improve_belief(
-        carry: tuple[Params, optax.OptState], key: Key, replay: buffers.Trajectories, hp: VAE
-    ) -> tuple[tuple[Params, optax.OptState], Metrics]:
-        """Take one step on the ELBO of a batch from the replay."""
-        params, opt = carry
-        key_batch, key_elbo = jax.random.split(key)
-        batch = buffers.sample(replay, key_batch, run.vae.batch)
-        grads, metrics = jax.grad(belief.elbo, has_aux=True)(params, batch, key_elbo, hp)
-        return descend(vae_optimiser(hp), grads, opt, params), metrics
 
     def step(state: LDMState) -> tuple[LDMState, Metrics]:
         hp = state.hp
@@ -122,20 +98,14 @@ def ldm(env: Env, run: Run) -> Algorithm:
 
         # Only real rewards teach the belief.
         replay = buffers.add(state.replay, buffers.replayed(normal), run.vae.replay)
-        carry = (latent(state.params), state.vae_opt)
-        (latent_params, vae_opt), elbo_metrics = lax.scan(
-            lambda carry, key: improve_belief(carry, key, replay, hp.vae),
-            carry,
-            jax.random.split(update_key(state, 1), run.vae.updates),
+        params, vae_opt, elbo_metrics = latent.learn(
+            params, state.vae_opt, replay, update_key(state, 1), hp.vae
         )
-        metrics |= jax.tree.map(jnp.mean, elbo_metrics) | {
+        metrics |= elbo_metrics | {
             "return_train": true_return(normal),
             "return_imagined": mixture.reward.sum() / jnp.maximum(mixture.last.sum(), 1),
         }
-        state = LDMState(
-            params | latent_params, learned, vae_opt, replay, state.key, state.update + 1, hp
-        )
-        return state, metrics
+        return LDMState(params, learned, vae_opt, replay, state.key, state.update + 1, hp), metrics
 
     return Algorithm(net.agent, init, collect_groups, step, lambda state: state.params, belief)
 
