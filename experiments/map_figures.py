@@ -22,7 +22,7 @@ from jaxmeta.statistics import scores
 
 SHOWN = 6  # mixtures drawn
 COLOUR_MAP = matplotlib.colormaps["viridis"]
-SPLITS = ("#0072B2", "#D55E00", "#009E73")  # colours
+SPLITS = ("#222222", "#009E73", "#CC79A7")  # colours
 RED, YELLOW = "#D40000", "#F0E442"
 
 

@@ -12,7 +12,7 @@ from experiments.summary import by_seed
 from jaxmeta.rundir import POLICIES
 from jaxmeta.statistics import iqm
 
-COLOURS = ("#0072B2", "#D55E00")  # of the policies
+COLOURS = ("#222222", "#009E73")  # of the policies
 
 
 class Varied(NamedTuple):
