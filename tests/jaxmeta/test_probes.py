@@ -4,7 +4,6 @@ The families and their optima are in tests/probes.py and tests/foreign/bandit.py
 """
 
 import itertools
-import re
 from pathlib import Path
 
 import jax
@@ -182,29 +181,6 @@ def test_a_folder_does_not_name_code_so_loading_takes_the_environment(commanded)
     env = trial(make(), 2)
     play = jax.jit(lambda task: jaxmeta.adaptation(jaxmeta.greedy(agent), env, params, task, KEY))
     np.testing.assert_array_equal([play(task).returns[1] for task in (0, 1)], [4, 4])
-
-
-def documented(title):
-    """Return the example of docs/extending.md whose first line starts with `title`."""
-    text = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
-    (code,) = re.findall(rf'```python\n("""{title}.*?)```', text, re.DOTALL)
-    return code
-
-
-def test_the_documented_environment_is_the_foreign_bandit():
-    assert documented("A two-armed bandit") == Path(BANDIT.removesuffix(":make")).read_text()
-
-
-def test_the_documented_method_trains_from_its_file(tmp_path):
-    method = tmp_path / "fading_rl2.py"
-    method.write_text(documented("RL2 whose entropy bonus fades"))
-    run = Run(env=BANDIT, method=str(method), frames=1000).replace({"networks.hidden": 8})
-    _, algorithm = build(run)
-    state, step = jax.jit(algorithm.init)(KEY, hyper(run)), jax.jit(algorithm.step)
-    for update in range(3):
-        state, metrics = step(state)
-        assert metrics["entropy_coef"] == pytest.approx(0.1 / (1 + update / 100))
-        assert all(np.isfinite(value) for value in metrics.values())
 
 
 @pytest.mark.parametrize(
