@@ -1,6 +1,6 @@
 """What decides how many test goals LDM reaches: one factor of its settings at a time.
 
-Factors are the points where the paper and its public code disagree (docs/ldm.md), what neither
+Factors are the points where the paper and its public code disagree (docs/fidelity.md), what neither
 settles, and two controls that tell imagination from mere pressure to explore: mixture workers
 that are never rewarded, and mixture workers paid by one random normal worker's latent. A screen
 of all, short and with few seeds, only ranks them; the two with the largest effect are then
