@@ -12,7 +12,7 @@ ARGS   ?=
 STUDIES := reward-maps gridworld-extrapolation dropout-ablation worker-ratio-ablation fidelity
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart gridworld $(STUDIES) test test-all test-faults mutants lint lock bench clean
+.PHONY: help setup quickstart gridworld $(STUDIES) test test-all test-faults mutants lint docs lock bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,15 +60,24 @@ lint: $(STAMP) ## ruff (lint and format) and mypy
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+docs: $(VENV)/.docs ## the site, in docs/_build/html; a warning is an error
+	$(PY) -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+$(VENV)/.docs: $(STAMP) requirements-docs.lock
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-docs.lock
+	@touch $@
+
 bench: $(STAMP) ## frames/s per method, as a share of the measured matmul peak
 	$(PY) -m experiments bench --out $(OUT)/bench.jsonl $(ARGS)
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
-lock: ## refresh both locks (needs uv; nobody else does)
+lock: ## refresh the locks (needs uv; nobody else does)
 	$(COMPILE) --extra dev -o requirements.lock
 	$(COMPILE) --extra dev --extra cuda -c requirements.lock -o requirements-cuda.lock
+	$(COMPILE) --extra docs -c requirements.lock -o requirements-docs.lock
 
-clean: ## remove .venv and caches; runs are never touched
-	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+clean: ## remove .venv, caches and the site; runs are never touched
+	rm -rf $(VENV) docs/_build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find jaxmeta envs experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -82,7 +82,8 @@ class Env(abc.ABC):
     """A family of MDPs, one per task. Subclasses hold no state.
 
     Attributes:
-      obs_space, action_space: what an agent sees and does.
+      obs_space: what an agent sees.
+      action_space: what it does.
       reward: `Binary(low, high)` or `Real()`.
       horizon: steps of an episode, at most.
       splits: disjoint task sets by name; "train" comes first. `sample_task` also

@@ -190,7 +190,7 @@ class RewardDecoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Return the length of the embedded inputs: what dropout acts on."""
+        """Return the length of the embedded inputs, on which dropout acts."""
         states = self.uses("obs") + self.uses("next_obs")
         return states * self.sizes.state_embedding + (
             self.sizes.action_embedding if self.uses("action") else 0

@@ -82,9 +82,10 @@ def trial(env: Env, episodes: int, boundary: str = "terminal") -> Trial:
 
     Observations gain a last entry, 1 where the transition just taken ended an episode.
     The two forms differ in what the agent sees there:
-      "terminal": the finished episode's last observation. The reset happens behind it,
-        and the next action is carried out from a start state that is never shown (the
-        public code of variBAD and LDM; both of our presets).
-      "start": the next episode's first observation, with the flag set.
+
+    - "terminal": the finished episode's last observation. The reset happens behind it,
+      and the next action is carried out from a start state that is never shown (the
+      public code of variBAD and LDM; both of our presets).
+    - "start": the next episode's first observation, with the flag set.
     """
     return Trial(env, episodes, boundary)
