@@ -10,3 +10,10 @@ def test_a_mutant_changes_exactly_one_place(mutant):
     assert (ROOT / mutant.file).read_text().count(mutant.old) == 1
     assert mutant.old != mutant.new
     assert (ROOT / mutant.test.split("::")[0]).is_file()
+
+
+def test_the_table_in_the_docs_lists_every_mutant():
+    lines = (ROOT / "docs" / "mutants.md").read_text().splitlines()
+    for mutant in MUTANTS:
+        assert f"| {mutant.trap} (`{mutant.file}`) | `{mutant.test}` |" in lines
+    assert len(lines) - lines.index("|---|---|") - 1 == len(MUTANTS)
