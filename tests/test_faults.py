@@ -52,6 +52,7 @@ def reference(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_two_seeds_have_two_cores(reference):
     cores = min(2, len(os.sched_getaffinity(0)))
     assert rundir.read_manifest(reference("rl2", "quick"))["devices"] == ["cpu cpu"] * cores

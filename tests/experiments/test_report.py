@@ -24,6 +24,13 @@ DRAWN = {"summary.csv", *both("curves", "first_episode", "adaptation")}
 LOCKS = {letter: letter * 64 for letter in "ab"}
 
 
+@pytest.fixture(autouse=True)
+def blank_figures(monkeypatch):
+    """Leave every picture empty: drawing them is most of a report's time, see test_figures."""
+    blank = lambda figure, path, **how: path.write_text("<svg/>")
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
+
+
 @pytest.fixture
 def rl2(tmp_path):
     # Seed 0 reaches 22.5 in its third evaluation; seed 1 never does.

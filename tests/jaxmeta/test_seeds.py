@@ -6,6 +6,7 @@ import sys
 import chex
 import jax
 import jax.numpy as jnp
+import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxmeta.programs import run_updates
@@ -39,6 +40,7 @@ for _ in range(100):
 """
 
 
+@pytest.mark.slow
 def test_several_seeds_on_several_devices_begin():
     """Where their weights were drawn as a batch, this hung every time."""
     subprocess.run([sys.executable, "-c", HANG], env=ENVIRONMENT, check=True, timeout=120)
