@@ -1,12 +1,12 @@
 """Seeds side by side: which devices share them, and how."""
 
-import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax import lax
+from jax._src.xla_bridge import backends_are_initialized  # there is no public name for it
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -21,9 +21,14 @@ def cores() -> int:
 
 
 def ask_for_devices(count: int) -> None:
-    """Ask JAX for so many devices on the CPU; in vain once it has been used."""
-    with contextlib.suppress(RuntimeError):
+    """Ask JAX for so many devices on the CPU; in vain once it has been used.
+
+    And for programs that run where they are called: an environment's callbacks can hang in
+    those dispatched asynchronously. Nobody waits longer, since training waits for every chunk.
+    """
+    if not backends_are_initialized():
         jax.config.update("jax_num_cpu_devices", count)
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def seed_mesh(seeds: int) -> jax.sharding.Mesh:

@@ -16,6 +16,7 @@ REPO = Path(__file__).resolve().parents[1]
 OUTCOMES = {"passed": "survived", "failed": "lost", "error": "lost", "skipped": "not tried"}
 
 jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_cpu_enable_async_dispatch", False)  # callbacks into C MuJoCo could hang
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Halves the compilation, which is most of what the tests do; what is measured in seconds
 # or learns for minutes runs in processes of its own.

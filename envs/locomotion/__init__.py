@@ -1,0 +1,1 @@
+"""Robots that MuJoCo simulates, and the physics behind them."""

@@ -1,0 +1,100 @@
+"""C MuJoCo behind one callback per step, however many robots there are.
+
+The callback gets and gives NumPy only: touching JAX inside could wait for the very program that
+waits for the callback.
+"""
+
+import contextlib
+import copy
+import itertools
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+
+from envs.locomotion.physics import Advance
+from jaxmeta.env import Array
+
+
+class Batches:
+    """Batches by how many robots they hold; each serves one caller at a time.
+
+    Two devices may step at once: the second finds no free batch and makes one.
+    """
+
+    def __init__(self, model: mujoco.MjModel):
+        self.model = model
+        self._free: dict[int, list[Batch]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def one(self, size: int) -> Iterator[Batch]:
+        """Lend a batch of a size; its simulations are as their last user left them."""
+        with self._lock:
+            free = self._free[size]
+            batch = free.pop() if free else None
+        if batch is None:
+            batch = Batch(self.model, size, min(size, cores()))
+        try:
+            yield batch
+        finally:
+            with self._lock:
+                free.append(batch)
+
+
+def cores() -> int:
+    """Return how many cores this process may use; MuJoCo would count all of the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def c_advance(model: mujoco.MjModel, frame_skip: int) -> Advance:
+    """Return one step of C MuJoCo, in float64 on all cores.
+
+    A simulation's result is bit for bit that of mj_step alone, whoever else is in the batch.
+    """
+    model = copy.copy(model)
+    # MuJoCo would put a diverged simulation back to qpos0 and go on; here it stays diverged, to
+    # be seen by whoever steps it.
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    batches = Batches(model)
+    inputs = (model.nq, model.nv, model.nv, model.nu)
+    outputs = (model.nq, model.nv, model.nv, 3)
+
+    def on_host(packed: Array) -> np.ndarray:
+        """Return [..., nq + 2 nv + 3] for [..., nq + 2 nv + nu]."""
+        given = np.asarray(packed)
+        qpos, qvel, warmstart, ctrl = split(given.reshape(-1, given.shape[-1]), inputs)
+        with batches.one(len(qpos)) as batch:
+            # This is all of a simulation that its next step depends on.
+            batch.qpos, batch.qvel, batch.qacc_warmstart, batch.ctrl = qpos, qvel, warmstart, ctrl
+            torso = batch.xpos[:, 1]  # a view, filled by the step
+            batch.step(nstep=frame_skip)
+            with np.errstate(over="ignore"):  # a diverged simulation
+                parts = (batch.qpos, batch.qvel, batch.qacc_warmstart, torso)
+                after = np.concatenate(parts, axis=1, dtype=given.dtype)
+        return after.reshape(*given.shape[:-1], sum(outputs))
+
+    def advance(
+        qpos: Array, qvel: Array, warmstart: Array, ctrl: Array
+    ) -> tuple[Array, Array, Array, Array]:
+        packed = jnp.concatenate([qpos, qvel, warmstart, ctrl])
+        shape = jax.ShapeDtypeStruct((sum(outputs),), packed.dtype)
+        after = jax.pure_callback(on_host, shape, packed, vmap_method="broadcast_all")
+        return split(after, outputs)
+
+    return advance
+
+
+def split(x: Any, sizes: tuple[int, ...]) -> Any:
+    """Return the pieces of x [..., sum(sizes)] along its last axis."""
+    ends = list(itertools.accumulate(sizes, initial=0))
+    return tuple(x[..., a:b] for a, b in itertools.pairwise(ends))

@@ -1,0 +1,183 @@
+"""One robot's physics as a pure function: step(state, ctrl) -> state; `vmap` makes the batch.
+
+Two engines stand behind it. C MuJoCo is the faster one on a CPU (8 times at equal physics) and
+calculates in float64; MJX runs where JAX runs. Both solve the same model, return the same
+state, and never reset by themselves.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jax._src.xla_bridge import backends_are_initialized  # there is no public name for it
+
+from jaxmeta.env import Array, where
+from jaxmeta.errors import ConfigError
+
+BACKENDS = ("auto", "c", "mjx", "warp")
+LIMIT = mujoco.mjMAXVAL  # 1e10: what MuJoCo itself takes for a diverged simulation
+
+
+class State(NamedTuple):
+    """One robot between two steps."""
+
+    qpos: Array  # [nq] positions: metres, radians, unit quaternions
+    qvel: Array  # [nv] velocities
+    warmstart: Array  # [nv] accelerations that the contact solver starts from
+    # [3] where the first body is: `xpos` as mj_step leaves it, which is of the state before the
+    # last substep (Euler) or of its last Runge-Kutta stage. `qpos` has no such lag.
+    torso: Array
+    bad: Array  # [] bool: the last step diverged and was not taken
+
+
+# One step of an engine: (qpos, qvel, warmstart, ctrl) -> (qpos, qvel, warmstart, torso).
+Advance = Callable[[Array, Array, Array, Array], tuple[Array, Array, Array, Array]]
+
+
+class Physics:
+    """A robot's physics; see `physics`.
+
+    Attributes:
+      model: the compiled model, float64.
+      frame_skip: substeps of a step.
+      dt: seconds of a step.
+    """
+
+    def __init__(self, model: mujoco.MjModel, frame_skip: int, backend: str):
+        self.model, self.frame_skip = model, frame_skip
+        self.dt = frame_skip * model.opt.timestep
+        self._asked = backend
+        self._origin, self._slope = torso_map(model)
+        self._quaternions = quaternions(model)
+
+    @functools.cached_property
+    def backend(self) -> str:
+        """Which engine it is: "c", "mjx" or "warp". With "auto" the first question uses JAX."""
+        if self._asked == "auto":
+            return "c" if jax.default_backend() == "cpu" else "mjx"
+        return self._asked
+
+    @functools.cached_property
+    def _advance(self) -> Advance:
+        # Each engine is imported by whoever uses it: MJX alone takes seconds.
+        if self.backend == "c":
+            from envs.locomotion.c_physics import c_advance
+
+            return c_advance(self.model, self.frame_skip)
+        from envs.locomotion.mjx_physics import mjx_advance
+
+        return mjx_advance(self.model, self.frame_skip, self.backend)
+
+    def begin(self, qpos: Array, qvel: Array) -> State:
+        """Return a robot at positions [nq] and velocities [nv]; quaternions become units."""
+        for at in self._quaternions:
+            unit = qpos[at : at + 4] / jnp.linalg.norm(qpos[at : at + 4])
+            qpos = qpos.at[at : at + 4].set(unit)
+        # A sum, not a product of matrices, which accelerators round.
+        torso = jnp.asarray(self._origin + (qpos[:, None] * self._slope).sum(0), qpos.dtype)
+        return State(qpos, qvel, jnp.zeros_like(qvel), torso, jnp.zeros((), bool))
+
+    def step(self, state: State, ctrl: Array) -> State:
+        """Return the robot `frame_skip` substeps later; MuJoCo clamps ctrl [nu] to its range.
+
+        Where anything is not finite or beyond 1e10, `bad` is set, and the state is the one
+        before.
+        """
+        before = state._replace(bad=jnp.ones((), bool))
+        fine = sane(ctrl)
+        ctrl = jnp.where(fine, ctrl, 0.0).astype(state.qpos.dtype)
+        after = self._advance(state.qpos, state.qvel, state.warmstart, ctrl)
+        for x in after:
+            fine &= sane(x)
+        return where(fine, State(*after, bad=jnp.zeros((), bool)), before)
+
+
+def physics(xml: str, frame_skip: int, backend: str = "auto") -> Physics:
+    """Return the physics of the model in `xml` (MJCF).
+
+    Args:
+      xml: one robot, the world's first body, which slides and turns about its own origin.
+        `<numeric>` is left out: MJX would take some for limits on its contacts, which C has
+        not (and reads them from wrong places, see `mjx_physics`).
+      frame_skip: substeps of a step, each of the model's timestep.
+      backend: "c" (C MuJoCo on the CPU), "mjx", "warp" (MJX's other engine, for NVIDIA GPUs) or
+        "auto": C where JAX's default device is a CPU, MJX elsewhere.
+
+    Raises:
+      ConfigError: an unknown or unavailable backend; JAX was used too early for C; another kind
+        of robot.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(f"physics = {backend!r}: must be one of {', '.join(BACKENDS)}")
+    if backend == "warp" and importlib.util.find_spec("warp") is None:
+        raise ConfigError(
+            "physics = 'warp': needs the package warp-lang, which is not installed;"
+            " 'mjx' runs on the same devices without it"
+        )
+    if backend in ("auto", "c"):
+        ask_for_callbacks(backend)
+    spec = mujoco.MjSpec.from_string(xml)
+    for numeric in list(spec.numerics):
+        spec.delete(numeric)
+    return Physics(spec.compile(), frame_skip, backend)
+
+
+def ask_for_callbacks(backend: str) -> None:
+    """Have JAX run CPU programs where they are called, else callbacks into C can hang.
+
+    See jax issues 24255 and 25861. It counts only before JAX's first use.
+
+    Raises:
+      ConfigError: too late.
+    """
+    if not backends_are_initialized():
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+    elif jax.config.values["jax_cpu_enable_async_dispatch"] and (
+        backend == "c" or jax.default_backend() == "cpu"
+    ):
+        raise ConfigError(
+            f"physics = {backend!r}: JAX has been used already and dispatches CPU programs"
+            " asynchronously, in which callbacks into C MuJoCo can hang; make the environment"
+            " before anything else uses JAX, or begin with"
+            " jax.config.update('jax_cpu_enable_async_dispatch', False)"
+        )
+
+
+def sane(x: Array) -> Array:
+    """Return whether all of x is finite and within MuJoCo's limit, []."""
+    return (jnp.abs(x) <= LIMIT).all()
+
+
+def quaternions(model: mujoco.MjModel) -> list[int]:
+    """Return where in qpos quaternions begin."""
+    free, ball = (
+        model.jnt_qposadr[model.jnt_type == kind]
+        for kind in (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_BALL)
+    )
+    return [*(free + 3).tolist(), *ball.tolist()]
+
+
+def torso_map(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return origin [3] and slope [nq, 3] with torso = origin + qpos @ slope.
+
+    Raises:
+      ConfigError: the first body is not so simple.
+    """
+    data = mujoco.MjData(model)
+
+    def torso(qpos: np.ndarray) -> np.ndarray:
+        data.qpos = qpos
+        mujoco.mj_kinematics(model, data)
+        return data.xpos[1].copy()
+
+    origin = torso(np.zeros(model.nq))
+    slope = np.stack([torso(unit) - origin for unit in np.eye(model.nq)])
+    somewhere = np.linspace(-2.0, 3.0, model.nq)
+    if not np.allclose(torso(somewhere), origin + somewhere @ slope, atol=1e-9):
+        raise ConfigError("physics: the first body must slide and turn about its own origin")
+    return origin, slope

@@ -1,0 +1,11 @@
+"""The robots: MuJoCo models of our own, with the numbers of the published ones."""
+
+from importlib import resources
+
+ANT = "ant"
+HALF_CHEETAH = "half_cheetah"
+
+
+def xml(robot: str) -> str:
+    """Return a robot's model as MJCF."""
+    return (resources.files("envs.locomotion") / f"{robot}.xml").read_text()
