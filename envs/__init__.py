@@ -1,5 +1,7 @@
 """Concrete environments. This module only lists them and imports no jax."""
 
+from typing import Any
+
 from jaxmeta.registry import EnvSpec
 
 # Lee & Chung 2021 and its public code: LDM's gridworld encoders see no action, its policy
@@ -23,6 +25,41 @@ GRIDWORLD = {
     },
 }
 
+# The same sources: MuJoCo tasks of two episodes of 200 steps. RL2's and LDM's policies see
+# the observation in Ant-direction only, variBAD's see it everywhere.
+LOCOMOTION = {
+    "trial.episodes": 2,
+    "vae.dropout": 0.5,
+    "vae.batch": 10,
+    "vae.capacity": 10_000,
+    "vae.elbo_latents": 50,
+    "vae.elbo_steps": 50,
+}
+VARIBAD = {
+    "networks.policy_layers": (128, 128),
+    "networks.policy_sees_obs": True,
+    "vae.dropout": 0.0,
+    "vae.updates": 1,
+    "ppo.minibatches": 4,
+}
+
+
+def locomotion(
+    sees_obs: bool, latent: int, clip: float, minibatches: int, evaluate_every: int, **ldm: Any
+) -> dict[str, dict[str, Any]]:
+    """Return a robot task's fields by method; `ldm` holds those of LDM's imagination."""
+    shared = {
+        "networks.policy_sees_obs": sees_obs,
+        "vae.latent": latent,
+        "ppo.clip": clip,
+        "ppo.minibatches": minibatches,
+        "evaluation.every": evaluate_every,
+    }
+    imagination = {f"imagination.{name}": value for name, value in ldm.items()}
+    updates = {"vae.updates": 1} if "mixture" in ldm else {}
+    return {"*": LOCOMOTION | shared, "varibad": VARIBAD, "ldm": imagination | updates}
+
+
 ENVIRONMENTS = {
     "gridworld": EnvSpec(
         "envs.gridworld:gridworld",
@@ -37,5 +74,32 @@ ENVIRONMENTS = {
         horizon=30,
         frames=100_000_000,
         defaults=GRIDWORLD | {"ldm": {"vae.dropout": 0.5}},
+    ),
+    "half-cheetah-velocity": EnvSpec(
+        "envs.locomotion.half_cheetah:half_cheetah_velocity",
+        "run at a hidden velocity: train on 0 to 0.5 and 3 to 3.5 m/s, test between",
+        horizon=200,
+        frames=50_000_000,
+        defaults=locomotion(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4),
+        rl="ppo",
+        simulated=True,
+    ),
+    "ant-direction": EnvSpec(
+        "envs.locomotion.ant:ant_direction",
+        "walk in a hidden direction: train on 0, 90, 180, 270 degrees, test on the diagonals",
+        horizon=200,
+        frames=200_000_000,
+        defaults=locomotion(True, 5, 0.05, 4, 1_600_000),
+        rl="ppo",
+        simulated=True,
+    ),
+    "ant-goal": EnvSpec(
+        "envs.locomotion.ant:ant_goal",
+        "walk to a hidden goal: train within 1 m and from 2.5 to 3 m, test between",
+        horizon=200,
+        frames=200_000_000,
+        defaults=locomotion(False, 10, 0.05, 1, 3_200_000, beta=2.0),
+        rl="ppo",
+        simulated=True,
     ),
 }

@@ -24,6 +24,7 @@ class Transition(NamedTuple):
     over: Array  # [] the trial ended
     discount: Array  # [] 0 where no value may be bootstrapped
     env_reward: Array  # [] the true reward, also where `reward` is imagined
+    bad: Array | bool = False  # [] the world broke down in this step
 
 
 class Agent(NamedTuple):

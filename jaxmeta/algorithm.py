@@ -70,6 +70,11 @@ def update_key(state: State, role: int) -> Key:
     return jax.random.fold_in(jax.random.fold_in(state.key, state.update), role)
 
 
+def breakdowns(env: Env, tr: Transition) -> Metrics:
+    """Return how many steps of an update broke the simulation down, where there is one."""
+    return {"breakdowns": jnp.asarray(tr.bad, jnp.float32).sum()} if env.simulated else {}
+
+
 def true_return(tr: Transition) -> Array:
     """Return the mean return of an episode in the environment's own reward, [T, W] -> []."""
     return tr.env_reward.sum() / jnp.maximum(tr.last.sum(), 1)

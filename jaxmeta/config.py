@@ -67,6 +67,12 @@ class Run:
     train_split: str = setting(
         "train", "tasks to train on; oracle: all splits together", choices=("train", "oracle")
     )
+    physics: str = setting(
+        "auto",
+        "engine of simulated robots: C MuJoCo (c), MuJoCo in JAX (mjx, warp), or C where JAX"
+        " runs on the CPU and mjx elsewhere (auto)",
+        choices=("auto", "c", "mjx", "warp"),
+    )
     log_every: int = frame_count(100_000, "frames between lines of metrics.jsonl")
     # Filled in below; typed as what a method that has the section finds.
     trial: TrialOptions = None  # type: ignore[assignment]
@@ -249,6 +255,8 @@ def validate(run: Run) -> None:
         elif section is not None:
             for name in field_names(section):
                 check_value(section, name, f"{leaf}.")
+    if run.physics != "auto" and not registry.env_spec(run.env).simulated:
+        raise ConfigError(f"physics = {run.physics!r}: must be auto; {run.env} simulates no robot")
     if registry.is_file(run.method):
         return
     if run.imagination and run.imagination.mixture >= run.workers:

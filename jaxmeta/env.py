@@ -69,6 +69,7 @@ class Step(NamedTuple):
     discount: Array  # [] 0 where the MDP truly terminated or the trial ended, else 1
     over: Array  # [] bool: the trial ended; a new task follows
     env_reward: Array  # [] the true reward where `reward` is imagined, else the same
+    bad: Array | bool = False  # [] a simulation broke down: the step was not taken
 
 
 def mdp_step(obs: Array, reward: Array, terminated: Array | bool = False) -> Step:
@@ -91,6 +92,7 @@ class Env(abc.ABC):
       fixed_length: True where no episode can end before `horizon`; rollouts are then
         faster, because no worker ever needs a new task in the middle.
       cells: the finite set of states, where there is one.
+      simulated: whether a simulation stands behind it, which may break down.
     """
 
     obs_space: Box
@@ -100,6 +102,7 @@ class Env(abc.ABC):
     splits: tuple[str, ...] = ("train",)
     fixed_length: bool = False
     cells: Cells | None = None
+    simulated: bool = False
 
     @abc.abstractmethod
     def sample_task(self, key: Key, split: str) -> Task:
@@ -144,6 +147,7 @@ class Wrapper(Env):
         self.obs_space, self.action_space = env.obs_space, env.action_space
         self.reward, self.horizon, self.splits = env.reward, env.horizon, env.splits
         self.fixed_length, self.cells = env.fixed_length, env.cells
+        self.simulated = env.simulated
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Return the inner environment's task."""

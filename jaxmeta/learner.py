@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxmeta.agent import Params
-from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
+from jaxmeta.algorithm import (
+    Algorithm,
+    Hyper,
+    Metrics,
+    breakdowns,
+    sample_tasks,
+    true_return,
+    update_key,
+)
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.policy import Learned, PolicyLearner
@@ -44,6 +52,7 @@ def learner(env: Env, run: Run, net: Recurrent, policy: PolicyLearner) -> Algori
             state.params, state.learned, rollout, update_key(state, 1), state.hp
         )
         metrics |= {"return_train": true_return(rollout.transitions)}
+        metrics |= breakdowns(env, rollout.transitions)
         return state._replace(params=params, learned=learned, update=state.update + 1), metrics
 
     return Algorithm(net.agent, init, collect_trials, step, lambda state: state.params)

@@ -49,6 +49,13 @@ class Result(NamedTuple):
     dead: dict[int, rundir.Death]  # the seeds that became non-finite
 
 
+def make_base(run: Run) -> Any:
+    """Return what the environment's maker returns."""
+    spec = registry.env_spec(run.env)
+    make = registry.load(spec.make)
+    return make(run.physics) if spec.simulated else make()
+
+
 def make_env(run: Run, env: Env | None = None) -> Trial:
     """Return the run's environment as trials; `env` replaces the one that its name finds.
 
@@ -57,7 +64,7 @@ def make_env(run: Run, env: Env | None = None) -> Trial:
     """
     if env is None:
         registry.require_file("env", run.env)
-    base = env if env is not None else registry.load(registry.env_spec(run.env).make)()
+    base = make_base(run) if env is None else env
     if not isinstance(base, Env):
         raise ConfigError(f"env = {run.env!r}: must make a jaxmeta.Env, not {type(base).__name__}")
     if run.vae and run.vae.decoder == "multi" and base.cells is None:

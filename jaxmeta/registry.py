@@ -30,6 +30,7 @@ class EnvSpec(NamedTuple):
       frames: default budget, steps per seed over all workers.
       defaults: dotted fields by method name, or by "*" for every method.
       version: raised whenever a number that it produces changes.
+      simulated: whether its maker takes the physics engine (`Run.physics`).
       rl: how policies learn in it, unless a run says otherwise: "a2c" or "ppo".
     """
 
@@ -40,6 +41,7 @@ class EnvSpec(NamedTuple):
     defaults: Mapping[str, Mapping[str, Any]] = NOTHING
     version: int = 1
     rl: str = "a2c"
+    simulated: bool = False
 
 
 class MethodSpec(NamedTuple):

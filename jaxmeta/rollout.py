@@ -56,6 +56,7 @@ def interact(
         over=step.over,
         discount=step.discount,
         env_reward=step.env_reward,
+        bad=jnp.asarray(step.bad),
     )
     memory = agent.observe(params, worker.memory, transition)
     return Worker(worker.task, state, step.obs, memory), transition, record

@@ -191,6 +191,6 @@ SECTIONS: dict[str, type] = {
 }
 TRACED = ("a2c", "ppo", "vae", "imagination", "mixing")  # their floats are numbers in the step
 # Fields that were added since configurations were first published, and what runs did before.
-ADDED: dict[str, Any] = {"rl": "a2c", "imagination.pay": "mixture"}
+ADDED: dict[str, Any] = {"rl": "a2c", "physics": "auto", "imagination.pay": "mixture"}
 RL = ("a2c", "ppo")  # of which a run has one
 COMMON_SECTIONS = ("trial", "networks", "evaluation")

@@ -68,6 +68,7 @@ class Trial(Wrapper):
                 discount=jnp.where(over, 0.0, 1.0),
                 over=over,
                 env_reward=step.env_reward,
+                bad=step.bad,
             ),
         )
 

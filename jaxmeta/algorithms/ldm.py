@@ -13,7 +13,15 @@ import optax
 
 from jaxmeta import buffers
 from jaxmeta.agent import Params
-from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
+from jaxmeta.algorithm import (
+    Algorithm,
+    Hyper,
+    Metrics,
+    breakdowns,
+    sample_tasks,
+    true_return,
+    update_key,
+)
 from jaxmeta.belief import variational_belief
 from jaxmeta.belief_learner import belief_learner
 from jaxmeta.config import Run
@@ -101,10 +109,14 @@ def ldm(env: Env, run: Run) -> Algorithm:
         params, vae_opt, elbo_metrics = latent.learn(
             params, state.vae_opt, replay, update_key(state, 1), hp.vae
         )
-        metrics |= elbo_metrics | {
-            "return_train": true_return(normal),
-            "return_imagined": mixture.reward.sum() / jnp.maximum(mixture.last.sum(), 1),
-        }
+        metrics |= (
+            breakdowns(env, rollout.transitions)
+            | elbo_metrics
+            | {
+                "return_train": true_return(normal),
+                "return_imagined": mixture.reward.sum() / jnp.maximum(mixture.last.sum(), 1),
+            }
+        )
         return LDMState(params, learned, vae_opt, replay, state.key, state.update + 1, hp), metrics
 
     return Algorithm(net.agent, init, collect_groups, step, lambda state: state.params, belief)

@@ -15,7 +15,15 @@ import optax
 from jaxmeta import buffers
 from jaxmeta.a2c import a2c_loss, by_group, descend, policy_optimiser
 from jaxmeta.agent import Params
-from jaxmeta.algorithm import Algorithm, Hyper, Metrics, sample_tasks, true_return, update_key
+from jaxmeta.algorithm import (
+    Algorithm,
+    Hyper,
+    Metrics,
+    breakdowns,
+    sample_tasks,
+    true_return,
+    update_key,
+)
 from jaxmeta.belief import Belief, variational_belief
 from jaxmeta.belief_learner import belief_learner
 from jaxmeta.config import Run
@@ -74,6 +82,7 @@ def varibad(env: Env, run: Run) -> Algorithm:
             state.params, state.learned, rollout, replay, update_key(state, 1), state.hp
         )
         metrics |= {"return_train": true_return(rollout.transitions)}
+        metrics |= breakdowns(env, rollout.transitions)
         state = state._replace(
             params=params, learned=learned, replay=replay, update=state.update + 1
         )

@@ -1,0 +1,114 @@
+"""Ant-direction and Ant-goal (Lee & Chung 2021, 5.2): walk in a hidden direction, to a goal."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.locomotion.physics import State
+from envs.locomotion.robot import Moved, Robot, effort, either
+from envs.locomotion.robots import ANT
+from jaxmeta.env import Array, Key, Task
+
+LOWEST, HIGHEST = 0.2, 1.0  # metres of the torso; outside, an Ant on its way has fallen
+AXES, DIAGONALS = (0, 90, 180, 270), (45, 135, 225, 315)  # degrees
+# Goals are uniform over the area of a disc and of a ring, metres: radii for training tasks.
+INNER, OUTER, EDGE = 1.0, 2.5, 3.0
+EVALUATED = {"train": (0.5, 2.75), "test": (1.75,)}  # radii, each in the four AXES
+
+
+class AntDirection(Robot):
+    """A task is an angle, float32 [], radians; a step lasts 0.05 s.
+
+    The observation is qpos without x and y (13) and qvel (14). A fall ends the episode.
+    """
+
+    robot = ANT
+
+    @property
+    def observed(self) -> list[str]:
+        """Return what each entry of an observation is."""
+        model = self.physics.model
+        return [f"qpos {i}" for i in range(2, model.nq)] + [f"qvel {i}" for i in range(model.nv)]
+
+    def observe(self, state: State) -> Array:
+        """Return the observation [27]."""
+        return jnp.concatenate([state.qpos[2:], state.qvel])
+
+    def paid(self, moved: Moved, task: Task) -> Array:
+        """Return velocity in the direction - 0.5 |a|^2 + 1; contact forces count as zero."""
+        velocity = (moved.after.torso - moved.before.torso)[:2] / self.dt
+        towards = jnp.stack([jnp.cos(task), jnp.sin(task)])
+        return (velocity * towards).sum() - effort(0.5, moved.action) + 1.0
+
+    def fallen(self, state: State) -> Array:
+        """Return whether the torso is too low or too high."""
+        return (state.qpos[2] < LOWEST) | (state.qpos[2] > HIGHEST)
+
+    def sample_task(self, key: Key, split: str) -> Task:
+        """Draw one of the split's directions."""
+        angles = self.angles(split)
+        return angles[jax.random.randint(key, (), 0, len(angles))]
+
+    def eval_tasks(self, split: str) -> Task:
+        """Return all directions of the split."""
+        return self.angles(split)
+
+    def angles(self, split: str) -> Array:
+        """Return a split's directions, radians."""
+        degrees = {"train": AXES, "test": DIAGONALS, "oracle": (*AXES, *DIAGONALS)}[split]
+        return jnp.asarray(np.deg2rad(degrees), jnp.float32)
+
+
+class AntGoal(Robot):
+    """A task is a place (x, y), float32 [2], metres; a step lasts 0.05 s. Falls are ignored.
+
+    The observation is qpos (15) and qvel (14). The public code appends 84 contact forces,
+    which its version of MuJoCo leaves at zero; here they are left out.
+    """
+
+    robot = ANT
+
+    @property
+    def observed(self) -> list[str]:
+        """Return what each entry of an observation is."""
+        model = self.physics.model
+        return [f"qpos {i}" for i in range(model.nq)] + [f"qvel {i}" for i in range(model.nv)]
+
+    def observe(self, state: State) -> Array:
+        """Return the observation [29]."""
+        return jnp.concatenate([state.qpos, state.qvel])
+
+    def paid(self, moved: Moved, task: Task) -> Array:
+        """Return -|x - goal_x| - |y - goal_y| - 0.1 |a|^2; contact forces count as zero."""
+        return -jnp.abs(moved.after.torso[:2] - task).sum() - effort(0.1, moved.action)
+
+    def sample_task(self, key: Key, split: str) -> Task:
+        """Draw a goal, uniform over the split's area: a disc and a ring, or what is between."""
+        key_angle, key_radius = jax.random.split(key)
+        ring = lambda a, b: lambda u: jnp.sqrt(a**2 + (b**2 - a**2) * u)
+        disc, rim = ring(0.0, INNER), ring(OUTER, EDGE)
+        if split == "train":
+            area = INNER**2 + EDGE**2 - OUTER**2
+            radius = either(key_radius, INNER**2 / area, disc, rim)
+        else:
+            law = ring(INNER, OUTER) if split == "test" else ring(0.0, EDGE)
+            radius = law(jax.random.uniform(key_radius))
+        angle = jax.random.uniform(key_angle, maxval=2 * jnp.pi)
+        return radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+
+    def eval_tasks(self, split: str) -> Task:
+        """Return goals in the four directions of the axes, radius by radius."""
+        angles = np.deg2rad(AXES)
+        ways = np.stack([np.cos(angles), np.sin(angles)], 1)
+        places = np.concatenate([radius * ways for radius in EVALUATED[split]])
+        return jnp.asarray(np.round(places, 12), jnp.float32)
+
+
+def ant_direction(backend: str = "auto") -> AntDirection:
+    """Train on the axes' four directions, test on the diagonals."""
+    return AntDirection(backend)
+
+
+def ant_goal(backend: str = "auto") -> AntGoal:
+    """Train within 1 m and beyond 2.5 m (up to 3), test between."""
+    return AntGoal(backend)

@@ -1,0 +1,55 @@
+"""Half-cheetah-velocity (Lee & Chung 2021, 5.2): run at a hidden target velocity."""
+
+import jax
+import jax.numpy as jnp
+
+from envs.locomotion.physics import State
+from envs.locomotion.robot import Moved, Robot, effort, either
+from envs.locomotion.robots import HALF_CHEETAH
+from jaxmeta.env import Array, Key, Task
+
+SLOW, FAST = (0.0, 0.5), (3.0, 3.5)  # training velocities, m/s; between them lie the test tasks
+EVALUATED = {"train": (0.25, 3.25), "test": (0.75, 1.25, 1.75, 2.25, 2.75)}
+
+
+class HalfCheetahVelocity(Robot):
+    """A task is a velocity along x, float32 [], m/s; a step lasts 0.05 s.
+
+    The observation is qpos without x (8), qvel (9), and the torso's position (3), which
+    includes x.
+    """
+
+    robot = HALF_CHEETAH
+
+    @property
+    def observed(self) -> list[str]:
+        """Return what each entry of an observation is."""
+        model = self.physics.model
+        positions = [f"qpos {i}" for i in range(1, model.nq)]
+        return [*positions, *(f"qvel {i}" for i in range(model.nv)), *"xyz"]
+
+    def observe(self, state: State) -> Array:
+        """Return the observation [20]."""
+        return jnp.concatenate([state.qpos[1:], state.qvel, state.torso])
+
+    def paid(self, moved: Moved, task: Task) -> Array:
+        """Return -|velocity - target| - 0.05 |a|^2; velocity: of the step, from x."""
+        velocity = (moved.after.qpos[0] - moved.before.qpos[0]) / self.dt
+        return -jnp.abs(velocity - task) - effort(0.05, moved.action)
+
+    def sample_task(self, key: Key, split: str) -> Task:
+        """Draw a velocity: train is half slow, half fast; test lies between; oracle is all."""
+        within = lambda low, high: lambda u: low + (high - low) * u
+        if split == "train":
+            return either(key, 0.5, within(*SLOW), within(*FAST))
+        low, high = (SLOW[1], FAST[0]) if split == "test" else (SLOW[0], FAST[1])
+        return jax.random.uniform(key, minval=low, maxval=high)
+
+    def eval_tasks(self, split: str) -> Task:
+        """Return the paper's evaluation velocities."""
+        return jnp.array(EVALUATED[split])
+
+
+def half_cheetah_velocity(backend: str = "auto") -> HalfCheetahVelocity:
+    """Train on [0, 0.5) and [3, 3.5) m/s, test between."""
+    return HalfCheetahVelocity(backend)

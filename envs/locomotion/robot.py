@@ -1,0 +1,90 @@
+"""What Ant and HalfCheetah tasks have in common: a robot, its noise at resets, its lengths."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from envs.locomotion.physics import Physics, State, physics
+from envs.locomotion.robots import xml
+from jaxmeta.env import Array, Box, Env, Key, Real, Step, Task
+
+FRAME_SKIP = 5
+NOISE = 0.1  # positions at a reset: uniform, +-; velocities: normal, deviation
+
+
+class Moved(NamedTuple):
+    """A robot before and after a step, and the raw action."""
+
+    before: State
+    after: State
+    action: Array  # [nu]
+
+
+class Robot(Env):
+    """A family of tasks for one robot; state: `State`, actions: real numbers, unclipped.
+
+    MuJoCo clamps controls to their range, while what an action costs, and what encoders
+    read of it, is the action itself. An episode ends early where the simulation breaks
+    down, and where `fallen` says so.
+    """
+
+    reward = Real()
+    horizon = 200
+    splits = ("train", "test")
+    simulated = True
+    robot: str  # see robots.py
+
+    def __init__(self, backend: str = "auto"):
+        self.physics: Physics = physics(xml(self.robot), FRAME_SKIP, backend)
+        model = self.physics.model
+        self.dt = self.physics.dt
+        self.qpos0 = jnp.asarray(model.qpos0, jnp.float32)
+        self.velocities = model.nv
+        self.action_space = Box((model.nu,))
+        self.obs_space = Box((len(self.observed),))
+
+    @property
+    def observed(self) -> list[str]:
+        """Return what each entry of an observation is."""
+        raise NotImplementedError
+
+    def observe(self, state: State) -> Array:
+        """Return the observation [O] of a state."""
+        raise NotImplementedError
+
+    def paid(self, moved: Moved, task: Task) -> Array:
+        """Return the reward of a step, []."""
+        raise NotImplementedError
+
+    def fallen(self, state: State) -> Array:
+        """Return whether the state ends the episode, []."""
+        return jnp.zeros((), bool)
+
+    def reset(self, key: Key, task: Task) -> tuple[State, Array]:
+        """Put the robot near its rest position, with noise on all positions and velocities."""
+        key_qpos, key_qvel = jax.random.split(key)
+        noise = jax.random.uniform(key_qpos, self.qpos0.shape, minval=-NOISE, maxval=NOISE)
+        qvel = NOISE * jax.random.normal(key_qvel, (self.velocities,))
+        state = self.physics.begin(self.qpos0 + noise, qvel)
+        return state, self.observe(state)
+
+    def step(self, noise: Any, state: State, action: Array, task: Task) -> tuple[State, Step]:
+        """Move for one step of `dt` seconds."""
+        after = self.physics.step(state, action)
+        reward = jnp.where(after.bad, 0.0, self.paid(Moved(state, after, action), task))
+        ended = after.bad | self.fallen(after)
+        obs = self.observe(after)
+        going_on = jnp.where(ended, 0.0, 1.0)
+        return after, Step(obs, reward, obs, ended, going_on, ended, reward, after.bad)
+
+
+def effort(weight: float, action: Array) -> Array:
+    """Return what an action costs: weight * sum of squares."""
+    return weight * (action**2).sum()
+
+
+def either(key: Key, share: float, first: Any, second: Any) -> Array:
+    """Return first(u) with a probability of `share`, else second(u); u is uniform in [0, 1)."""
+    which, u = jax.random.uniform(key, (2,))
+    return jnp.where(which < share, first(u), second(u))
