@@ -10,6 +10,8 @@ from scipy.stats import kstest
 
 from envs.locomotion.ant import AntDirection, AntGoal
 from envs.locomotion.half_cheetah import HalfCheetahVelocity
+from jaxmeta.config import Run
+from jaxmeta.errors import ConfigError
 from jaxmeta.trial import trial
 
 FAMILIES = (HalfCheetahVelocity, AntDirection, AntGoal)
@@ -204,3 +206,58 @@ def test_evaluation_tasks_are_the_papers():
     near(np.rad2deg(made(AntDirection).eval_tasks("test")), [45, 135, 225, 315], rtol=1e-5)
     near(made(AntGoal).eval_tasks("test"), [(1.75, 0), (0, 1.75), (-1.75, 0), (0, -1.75)])
     near(np.abs(made(AntGoal).eval_tasks("train")).sum(1), [0.5] * 4 + [2.75] * 4)
+
+
+# --- Settings (the public code's, by task and method)
+
+CHEETAH, DIRECTION, GOAL = "half-cheetah-velocity", "ant-direction", "ant-goal"
+SETTINGS = {
+    (CHEETAH, "rl2"): {"ppo.clip": 0.1, "ppo.minibatches": 4, "networks.policy_layers": (128,)},
+    (CHEETAH, "ldm"): {
+        "frames": 50_000_000,
+        "imagination.normal": 12,
+        "imagination.mixture": 4,
+        "imagination.beta": 1.0,
+        "vae.latent": 5,
+        "vae.updates": 1,
+        "vae.dropout": 0.5,
+        "vae.batch": 10,
+        "networks.policy_sees_obs": False,
+    },
+    (CHEETAH, "varibad"): {
+        "networks.policy_layers": (128, 128),
+        "networks.policy_sees_obs": True,
+        "vae.dropout": 0.0,
+        "vae.decoder": "single",
+    },
+    (DIRECTION, "rl2"): {"ppo.clip": 0.05, "networks.policy_sees_obs": True},
+    (DIRECTION, "ldm"): {"frames": 200_000_000, "imagination.normal": 14, "vae.updates": 2},
+    (GOAL, "rl2"): {"ppo.clip": 0.05, "ppo.minibatches": 1, "networks.policy_sees_obs": False},
+    (GOAL, "ldm"): {"imagination.beta": 2.0, "imagination.mixture": 2, "vae.latent": 10},
+    (GOAL, "varibad"): {"ppo.minibatches": 4, "vae.latent": 10, "vae.updates": 1},
+}
+SHARED = {
+    "rl": "ppo",
+    "workers": 16,
+    "trial.episodes": 2,
+    "ppo.learning_rate": 7e-4,
+    "ppo.gamma": 0.97,
+    "ppo.gae_lambda": 0.9,
+    "ppo.epochs": 2,
+    "ppo.entropy_coef": 0.01,
+}
+
+
+@pytest.mark.parametrize(("env", "method"), SETTINGS)
+def test_runs_have_the_public_codes_settings(env, method):
+    fields = Run(env=env, method=method).fields()
+    expected = SHARED | SETTINGS[env, method]
+    assert {name: fields[name] for name in expected} == expected
+
+
+def test_the_engine_is_chosen_for_robots_only():
+    assert Run(env=CHEETAH, method="rl2").replace({"physics": "mjx"}).physics == "mjx"
+    with pytest.raises(ConfigError, match="physics = 'c': must be auto; gridworld simulates no"):
+        Run(env="gridworld", method="rl2").replace({"physics": "c"})
+    with pytest.raises(ConfigError, match="must be one of auto, c, mjx, warp"):
+        Run(env=CHEETAH, method="rl2").replace({"physics": "bullet"})
