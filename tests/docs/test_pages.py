@@ -66,7 +66,7 @@ def test_the_reference_names_every_public_name_and_every_module():
     assert {f"jaxmeta.{name}" for name in jaxmeta.__all__} - DOCUMENTED.keys() == {
         "jaxmeta.__version__"
     }
-    files = [*ROOT.glob("jaxmeta/**/*.py"), *ROOT.glob("envs/*.py")]
+    files = [*ROOT.glob("jaxmeta/**/*.py"), *ROOT.glob("envs/**/*.py")]
     names = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in files}
     modules = {name.removesuffix(".__init__") for name in names} - {"jaxmeta"}
     assert modules - DOCUMENTED.keys() == set()
