@@ -194,7 +194,8 @@ def draw_map_errors(found: list[tuple[Results, list[dict[str, float]]]]) -> Figu
             by_run = [[errors[split] for errors in by_seed] for _, by_seed in found]
             for x, values in zip(at, by_run, strict=True):
                 axes.plot([x] * len(values), values, "o", color=SPLITS[place], markersize=4)
-            means = [np.mean(values) for values in by_run]
+            known = [[v for v in values if not np.isnan(v)] or [np.nan] for values in by_run]
+            means = [np.mean(values) for values in known]
             axes.plot(at, means, "_", color=SPLITS[place], markersize=14, label=f"{split} goals")
         axes.axhline(1, color="black", linestyle=":", linewidth=1, label="a map that pays nothing")
         axes.set_xticks(range(len(found)), [result.label for result, _ in found], fontsize=7)
@@ -203,7 +204,7 @@ def draw_map_errors(found: list[tuple[Results, list[dict[str, float]]]]) -> Figu
         drawn.legend(loc="outside right upper", frameon=False)
         note = (
             "Σ over cells |p(goal) − truth| of the decoder's map at the belief's mean, dropout off,"
-            "\nafter a trial that walks straight to the goal; mean over goals. Dots: seeds."
+            "\nafter the agent's greedy trial; mean over goals that it reached. Dots: seeds."
         )
         drawn.supxlabel(note, fontsize=8, color="0.35")
     return drawn

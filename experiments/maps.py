@@ -14,7 +14,7 @@ from jax import lax
 from envs.gridworld import SIZE, Gridworld
 from experiments.record import Results
 from jaxmeta import rundir
-from jaxmeta.agent import Agent, Params, Transition, greedy
+from jaxmeta.agent import Params, Transition, greedy
 from jaxmeta.algorithm import Algorithm, hyper, sample_tasks
 from jaxmeta.belief import Belief, sample
 from jaxmeta.config import Run
@@ -159,45 +159,31 @@ class Played(NamedTuple):
     maps: np.ndarray | None  # [P, 7, 7] the belief's rewards, dropout on; None without belief
 
 
-def walker(goal: Array) -> Agent:
-    """Return an agent that knows the goal: it walks right, then up, and stays there."""
-
-    def act(params: Params, memory: Array, obs: Array, noise: Array) -> tuple[Array, None]:
-        step = memory % Gridworld.horizon
-        up = jnp.where(step < goal[0] + goal[1], 1, 0)
-        return jnp.where(step < goal[0], 2, up), None
-
-    return Agent(
-        draw=lambda key: jnp.zeros(()),
-        begin=lambda params: jnp.zeros((), jnp.int32),
-        act=act,
-        observe=lambda params, memory, transition: memory + 1,
-    )
-
-
 def map_errors(agents: list[Loaded]) -> list[dict[str, float]]:
     """Return for each seed of a run how wrong its belief is once the goal was shown, by split.
 
-    For every goal, the belief watches a trial of `walker`; then the decoder's map at the
-    posterior's mean, dropout off, is compared with the truth: the sum over cells of
-    |p(goal) - truth|, mean over the split's goals. A map that pays nothing has error 1.
+    The belief watches the agent's own greedy trial on every goal; then the decoder's map at
+    the posterior's mean, dropout off, is compared with the truth: the sum over cells of
+    |p(goal) - truth|, mean over those goals of the split that were reached; nan where none
+    was. A map that pays nothing has error 1.
     """
     run, world, algorithm, _ = agents[0]
     belief = algorithm.belief
     assert belief is not None
 
     def error(params: Params, task: Array) -> Array:
+        """Return one goal's error, nan if it was never reached."""
         key = jax.random.key(SEED)  # nothing here is random
-        shown = adaptation(walker(task.astype(jnp.int32)), world, params, task, key)
+        shown = adaptation(greedy(algorithm.agent), world, params, task, key)
         q = belief.posterior(params, memories(belief, params, shown.rollout.transitions)[-1])
         rewards = reward_map(belief, params, hyper(run).vae, q.mean, None)
         p = (rewards - REWARD.low) / (REWARD.high - REWARD.low)
         truth = jnp.zeros((SIZE, SIZE)).at[task[0], task[1]].set(1.0)
-        return jnp.abs(p - truth).sum()
+        return jnp.where(shown.reached.any(), jnp.abs(p - truth).sum(), jnp.nan)
 
     tasks = {split: world.eval_tasks(split) for split in world.splits}
     by_goal = jax.vmap(error, in_axes=(None, 0))
-    measure = jax.jit(lambda params: {s: by_goal(params, t).mean() for s, t in tasks.items()})
+    measure = jax.jit(lambda params: {s: jnp.nanmean(by_goal(params, t)) for s, t in tasks.items()})
     return [{s: float(e) for s, e in measure(agent.params).items()} for agent in agents]
 
 

@@ -258,7 +258,10 @@ def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[st
             continue
         wrong = maps.map_errors(agents)
         errors.append((result, wrong))
-        by_seed = dict(zip(result.living, wrong, strict=True))
+        known = [
+            {k: None if undefined(v) else v for k, v in by_split.items()} for by_split in wrong
+        ]
+        by_seed = dict(zip(result.living, known, strict=True))
         counted[result.label] = {"reward_map_error": by_seed}
         if result.run.imagination is not None:
             imagined.append((result, maps.imagine(first)))

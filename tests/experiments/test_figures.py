@@ -11,6 +11,7 @@ import pytest
 from experiments import figures, map_figures, maps, varied
 from experiments.record import Death
 from jaxmeta import rundir
+from jaxmeta.agent import Agent
 from jaxmeta.algorithm import hyper
 from jaxmeta.belief import Belief, Gaussian
 from jaxmeta.config import Run
@@ -244,13 +245,34 @@ def witness(pay):
     )
 
 
-def test_map_errors_count_wrong_cells_after_the_goal_was_shown(untrained):
+def walker(ups):
+    """Return an agent that goes up so often, then right: it meets the goals on that way only."""
+    return Agent(
+        draw=lambda key: jnp.zeros(()),
+        begin=lambda params: jnp.zeros((), jnp.int32),
+        act=lambda params, t, obs, noise: (jnp.where(t % 30 < ups, 1, 2), None),
+        observe=lambda params, t, transition: t + 1,
+    )
+
+
+@pytest.mark.parametrize(("pay", "wrong"), [(1.0, 0.0), (-0.1, 1.0), (0.45, 0.5)])
+def test_map_errors_count_wrong_cells_where_the_goal_was_reached(untrained, pay, wrong):
+    def errors(ups):
+        chosen = untrained.algorithm._replace(agent=walker(ups), belief=witness(pay))
+        with jax.numpy_rank_promotion("allow"):
+            (found,) = maps.map_errors([untrained._replace(algorithm=chosen)])
+        return found
+
+    # Along y = 1 there are goals of both splits; all others are never met, and left out.
+    assert errors(1) == pytest.approx({"train": wrong, "test": wrong}, abs=1e-6)
+
+
+def test_where_no_goal_was_reached_there_is_no_error(untrained):
+    still = walker(0)._replace(act=lambda params, t, obs, noise: (jnp.zeros((), jnp.int32), None))
+    chosen = untrained.algorithm._replace(agent=still, belief=witness(1.0))
     with jax.numpy_rank_promotion("allow"):
-        for pay, wrong in ((1.0, 0.0), (-0.1, 1.0), (0.45, 0.5)):
-            belief = witness(pay)
-            loaded = untrained._replace(algorithm=untrained.algorithm._replace(belief=belief))
-            (found,) = maps.map_errors([loaded])
-            assert found == pytest.approx({"train": wrong, "test": wrong}, abs=1e-6)
+        (found,) = maps.map_errors([untrained._replace(algorithm=chosen)])
+    assert np.isnan(list(found.values())).all()
 
 
 def test_map_errors_are_drawn_by_run_and_split(ldm):
