@@ -105,6 +105,17 @@ def test_a_step_of_c_is_mj_steps_to_the_bit(robot):
     assert not after.bad.any()
 
 
+def test_the_solver_of_contacts_starts_from_the_warmstart():
+    """With one iteration only, it matters where it starts."""
+    text = xml(ANT).replace("<option ", '<option iterations="1" ')
+    body, given = physics(text, SKIP, "c"), situations(ANT)
+    after = jax.jit(jax.vmap(body.step))(state_of(body, given), jnp.asarray(given[3], jnp.float32))
+    cold = (*given[:2], np.zeros_like(given[2]), given[3])
+    want, other = (mj_steps(body.model, x)[1].astype(np.float32) for x in (given, cold))
+    np.testing.assert_array_equal(after.qvel, want)
+    assert (other != want).any()
+
+
 # After a step of 5 substeps, at speeds of 10 (metres or radians per second): measured over 64
 # states with contacts, in absolute terms (qpos, qvel, warmstart, torso). Rounding float32 in C
 # alone costs 6e-8 in qpos. MJX's own frames for capsules miss the Ant's median qvel by 0.1.
@@ -358,7 +369,7 @@ def test_numerics_take_no_contacts_away():
 @pytest.mark.slow
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_mjx_follows_c_until_chaos_takes_over(robot):
-    """Ten steps of 32 robots: median distances as measured (mjx.md, section 3)."""
+    """The median distance of 32 robots over ten steps; the Ant's grows fast, as it does in C."""
     bodies = [physics(xml(robot), SKIP, backend) for backend in ("c", "mjx")]
     rng = np.random.default_rng(1)
     model = bodies[0].model
@@ -372,4 +383,4 @@ def test_mjx_follows_c_until_chaos_takes_over(robot):
 
     c, mjx = (jax.jit(jax.vmap(functools.partial(live, b)))(qpos, qvel, ctrls) for b in bodies)
     apart = np.median(np.abs(np.asarray(c) - np.asarray(mjx)).max(-1), axis=0)
-    assert apart[0] < 1e-6 and apart[4] < 1e-4 and apart[9] < 2e-2
+    assert apart[0] < 1e-6 and apart[4] < 1e-4 and apart[9] < 1e-2
