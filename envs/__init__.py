@@ -44,7 +44,7 @@ VARIBAD = {
 }
 
 
-def locomotion(
+def robot_fields(
     sees_obs: bool, latent: int, clip: float, minibatches: int, evaluate_every: int, **ldm: Any
 ) -> dict[str, dict[str, Any]]:
     """Return a robot task's fields by method; `ldm` holds those of LDM's imagination."""
@@ -80,7 +80,7 @@ ENVIRONMENTS = {
         "run at a hidden velocity: train on 0 to 0.5 and 3 to 3.5 m/s, test between",
         horizon=200,
         frames=50_000_000,
-        defaults=locomotion(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4),
+        defaults=robot_fields(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4),
         rl="ppo",
         simulated=True,
     ),
@@ -89,7 +89,7 @@ ENVIRONMENTS = {
         "walk in a hidden direction: train on 0, 90, 180, 270 degrees, test on the diagonals",
         horizon=200,
         frames=200_000_000,
-        defaults=locomotion(True, 5, 0.05, 4, 1_600_000),
+        defaults=robot_fields(True, 5, 0.05, 4, 1_600_000),
         rl="ppo",
         simulated=True,
     ),
@@ -98,7 +98,7 @@ ENVIRONMENTS = {
         "walk to a hidden goal: train within 1 m and from 2.5 to 3 m, test between",
         horizon=200,
         frames=200_000_000,
-        defaults=locomotion(False, 10, 0.05, 1, 3_200_000, beta=2.0),
+        defaults=robot_fields(False, 10, 0.05, 1, 3_200_000, beta=2.0),
         rl="ppo",
         simulated=True,
     ),

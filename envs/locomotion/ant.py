@@ -35,7 +35,7 @@ class AntDirection(Robot):
         return jnp.concatenate([state.qpos[2:], state.qvel])
 
     def paid(self, moved: Moved, task: Task) -> Array:
-        """Return velocity in the direction - 0.5 |a|^2 + 1; contact forces count as zero."""
+        """Return `velocity in the direction - 0.5 |a|^2 + 1`; contact forces count as zero."""
         velocity = (moved.after.torso - moved.before.torso)[:2] / self.dt
         towards = jnp.stack([jnp.cos(task), jnp.sin(task)])
         return (velocity * towards).sum() - effort(0.5, moved.action) + 1.0
@@ -79,7 +79,7 @@ class AntGoal(Robot):
         return jnp.concatenate([state.qpos, state.qvel])
 
     def paid(self, moved: Moved, task: Task) -> Array:
-        """Return -|x - goal_x| - |y - goal_y| - 0.1 |a|^2; contact forces count as zero."""
+        """Return `-|x - goal_x| - |y - goal_y| - 0.1 |a|^2`; contact forces count as zero."""
         return -jnp.abs(moved.after.torso[:2] - task).sum() - effort(0.1, moved.action)
 
     def sample_task(self, key: Key, split: str) -> Task:

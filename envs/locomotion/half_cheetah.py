@@ -33,7 +33,7 @@ class HalfCheetahVelocity(Robot):
         return jnp.concatenate([state.qpos[1:], state.qvel, state.torso])
 
     def paid(self, moved: Moved, task: Task) -> Array:
-        """Return -|velocity - target| - 0.05 |a|^2; velocity: of the step, from x."""
+        """Return `-|velocity - target| - 0.05 |a|^2`; velocity: of the step, from x."""
         velocity = (moved.after.qpos[0] - moved.before.qpos[0]) / self.dt
         return -jnp.abs(velocity - task) - effort(0.05, moved.action)
 
