@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxmeta.env import Array, Key
+from jaxmeta.scans import scan
 
 GATES = ("r", "z", "n")
 Params = dict[str, Any]
@@ -88,7 +88,7 @@ def _scan(params: Params, x: Array, start: Array, keep: Array) -> tuple[Array, G
         h = _blend(h, gates) * kept[:, None]
         return h, (h, gates)
 
-    _, (hs, gates) = lax.scan(step, start, (_inputs(params, x), keep))
+    _, (hs, gates) = scan(step, start, (_inputs(params, x), keep))
     return jnp.concatenate([start[None], hs]), gates
 
 
@@ -126,23 +126,20 @@ def _backward(
     """Return the gradients by params, x and start for cotangents g [T + 1, B, H]."""
     before = hs[:-1]
     r, z, n, u = gates
-    # What the gradient of h' is multiplied by on its way to each gate's input.
-    to_z = (before - n) * z * (1 - z)
+    # What the gradient of h' is multiplied by on its way to each gate's recurrent product.
     to_n = (1 - z) * (1 - n * n)
-    to_r = u * r * (1 - r)
-    transposed = {gate: params["wh"][gate].T for gate in GATES}
+    to_hidden = {"r": to_n * u * r * (1 - r), "z": (before - n) * z * (1 - z), "n": to_n * r}
+    stacked = jnp.concatenate([to_hidden[gate] for gate in GATES], axis=-1)
+    transposed = jnp.concatenate([params["wh"][gate].T for gate in GATES])
 
-    def step(dh: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
-        g_after, kept, z, r, to_z, to_n, to_r = inputs
+    def step(dh: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
+        g_after, kept, z, towards = inputs
         dh = (dh + g_after) * kept[:, None]
-        dz, dn = dh * to_z, dh * to_n
-        back = dz @ transposed["z"] + (dn * to_r) @ transposed["r"] + (dn * r) @ transposed["n"]
-        return dh * z + back, (dz, dn)
+        return dh * z + (jnp.tile(dh, (1, len(GATES))) * towards) @ transposed, dh
 
-    inputs = (g[1:], keep, z, r, to_z, to_n, to_r)
-    dstart, (dz, dn) = lax.scan(step, jnp.zeros_like(hs[0]), inputs, reverse=True)
-    d_input = {"r": dn * to_r, "z": dz, "n": dn}
-    d_hidden = d_input | {"n": dn * r}
+    dstart, dh = scan(step, jnp.zeros_like(hs[0]), (g[1:], keep, z, stacked), reverse=True)
+    d_hidden = {gate: dh * to_hidden[gate] for gate in GATES}
+    d_input = d_hidden | {"n": dh * to_n}
 
     def product(a: Array, b: Array) -> Array:
         return jnp.einsum("tbi,tbj->ij", a, b)

@@ -1,8 +1,7 @@
 """Returns and advantages of one worker; `vmap` with `in_axes=1` for many."""
 
-from jax import lax
-
 from jaxmeta.env import Array
+from jaxmeta.scans import scan
 
 
 def gae(
@@ -29,5 +28,5 @@ def gae(
         return (advantage, value), advantage
 
     start = (bootstrap * 0, bootstrap)
-    _, advantages = lax.scan(step, start, (reward, value, discount), reverse=True)
+    _, advantages = scan(step, start, (reward, value, discount), reverse=True)
     return advantages

@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxmeta.agent import Agent, Memory, Params, Transition
 from jaxmeta.env import Array, Binary, Env, EnvState, Key, Task, where
+from jaxmeta.scans import scan
 from jaxmeta.trial import Trial
 
 WORKERS = "workers"  # the axis over which workers of a group may see each other
@@ -90,10 +90,10 @@ def unroll(agent: Agent, env: Env, params: Params, task: Task, key: Key, split: 
     worker = begin(agent, env, params, task, key_reset)
     noise = (noise_act, noise_env)
     if env.fixed_length:
-        worker, (transitions, records) = lax.scan(fixed, worker, noise)
+        worker, (transitions, records) = scan(fixed, worker, noise)
     else:
         keys = jax.random.split(key_renew, length)
-        worker, (transitions, records) = lax.scan(renewed, worker, (noise, keys))
+        worker, (transitions, records) = scan(renewed, worker, (noise, keys))
     return Rollout(transitions, records, worker.memory)
 
 
