@@ -68,8 +68,9 @@ $(VENV)/.docs: $(STAMP) requirements-docs.lock
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-docs.lock
 	@touch $@
 
-bench: $(STAMP) ## frames/s per method, as a share of the measured matmul peak
+bench: $(STAMP) ## frames/s per method, as a share of the matmul peak; physics beside MuJoCo in C
 	$(PY) -m experiments bench --out $(OUT)/bench.jsonl $(ARGS)
+	$(PY) -m experiments bench physics --out $(OUT)/bench.jsonl $(ARGS)
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header

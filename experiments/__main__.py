@@ -96,10 +96,12 @@ def parser() -> Parser:
     study.add_argument("--seeds", metavar="V", help=about_field(Run, "seeds"))
     study.add_argument("--frames", metavar="V", help=about_field(Run, "frames"))
 
-    bench = command("bench", "measure frames/s and the share of the matmul peak")
+    bench = command("bench", "measure speed: of training, or of the physics of robots")
+    bench.add_argument("what", nargs="?", choices=("training", "physics"), default="training")
     bench.add_argument("--out", type=Path, default=Path("runs/bench.jsonl"))
     bench.add_argument("--workers", type=int, nargs="+", default=[16, 128, 1024])
     bench.add_argument("--methods", nargs="+", default=["rl2", "mixreg", "varibad", "ldm"])
+    bench.add_argument("--engines", nargs="+", choices=("c", "mjx"), default=["c", "mjx"])
     return top
 
 
@@ -272,7 +274,12 @@ def study_command(args: argparse.Namespace) -> int:
 
 
 def bench_command(args: argparse.Namespace) -> None:
-    """Measure speed on one core."""
+    """Measure speed: of training on one core, of physics on all."""
+    if args.what == "physics":
+        from experiments.physics_speed import bench_physics
+
+        bench_physics(args.out, args.workers, args.engines)
+        return
     if hasattr(os, "sched_setaffinity"):  # before jax makes its threads
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 

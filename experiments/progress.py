@@ -12,7 +12,7 @@ from experiments.words import QUIET_S, news, remaining
 from jaxmeta.config import Run
 from jaxmeta.debugging import find_nan
 from jaxmeta.loading import Result, build
-from jaxmeta.seeds import cores, divisor, seed_mesh
+from jaxmeta.seeds import cores, seed_mesh
 from jaxmeta.session import Status
 from jaxmeta.training import train
 from jaxmeta.worker import run_program
@@ -21,7 +21,7 @@ from jaxmeta.worker import run_program
 def train_with_progress(run: Run, out: Path, checkpoint_every: str = "120s") -> Result:
     """Train a run, or go on with it, and show how it goes."""
     console = Console()
-    seed_mesh(run.seeds)  # before an environment uses JAX
+    mesh = seed_mesh(run.seeds)  # before an environment uses JAX
     env, _ = build(run)
     per_update = run.frames_per_update(env.env.horizon)
     total = run.updates(env.env.horizon) * per_update
@@ -30,9 +30,10 @@ def train_with_progress(run: Run, out: Path, checkpoint_every: str = "120s") -> 
         f" ({run.frames:,} asked, in updates of {per_update:,}), seeds 0 to {run.seeds - 1}",
         soft_wrap=True,
     )
-    if (used := divisor(run.seeds, cores())) < cores():
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    if on_cpu and mesh.size < cores():
         console.print(
-            f"{used} of {cores()} cores in use: a multiple of {cores()} seeds would fill them"
+            f"{mesh.size} of {cores()} cores in use: a multiple of {cores()} seeds would fill them"
         )
     with shown(console, run.method) as watch:
         return train(run, out, checkpoint_every=checkpoint_every, watch=watch)
