@@ -96,6 +96,18 @@ def parser() -> Parser:
     study.add_argument("--seeds", metavar="V", help=about_field(Run, "seeds"))
     study.add_argument("--frames", metavar="V", help=about_field(Run, "frames"))
 
+    video = command("video", "show how a robot's agent moves through one trial")
+    video.add_argument("dir", metavar="DIR", type=Path)
+    video.add_argument(
+        "--task", type=int, metavar="N", help="see tasks.json (default: the first test task)"
+    )
+    video.add_argument("--seed", type=int, default=0, help="default: 0")
+    video.add_argument("--which", choices=("last", "best"), default="last")
+    video.add_argument("--policy", choices=("greedy", "sampled"), default="greedy")
+    video.add_argument(
+        "--out", type=Path, metavar="FILE", help=".gif or .mp4 (default: DIR/figures/task-N.gif)"
+    )
+
     bench = command("bench", "measure speed: of training, or of the physics of robots")
     bench.add_argument("what", nargs="?", choices=("training", "physics"), default="training")
     bench.add_argument("--out", type=Path, default=Path("runs/bench.jsonl"))
@@ -258,6 +270,26 @@ def report_command(args: argparse.Namespace) -> None:
     report(args.dirs, args.out, args.mix)
 
 
+def video_command(args: argparse.Namespace) -> None:
+    """Film one trial."""
+    from experiments.offscreen import choose_library
+    from jaxmeta import rundir
+
+    rundir.refuse_named_code(rundir.read_run(args.dir))
+    choose_library()
+
+    from experiments.video import check, film
+
+    out = args.out or args.dir / "figures" / "video.gif"
+    task = check(args.dir, args.task, out if args.out else args.dir / out.name)
+    if not args.out:
+        out = out.with_name(f"task-{task}.gif")
+        out.parent.mkdir(exist_ok=True)
+    motion = film(args.dir, out, task, args.seed, args.which, args.policy)
+    returns = [motion.reward[motion.episode == e].sum() for e in range(motion.episode[-1] + 1)]
+    print(f"{out}: return by episode {', '.join(f'{r:.1f}' for r in returns)}")
+
+
 def watch_command(args: argparse.Namespace) -> None:
     """Follow a run until it ends."""
     from experiments.watch import watch
@@ -295,6 +327,7 @@ COMMANDS: dict[str, Any] = {
     "sweep": sweep_command,
     "report": report_command,
     "watch": watch_command,
+    "video": video_command,
     "study": study_command,
     "bench": bench_command,
     "list": lambda args: list_all(),

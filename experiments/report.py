@@ -26,6 +26,7 @@ from experiments.varied import draw_varied, varied
 from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir import POLICIES
 
+ROBOTS = ("half-cheetah-velocity", "ant-direction", "ant-goal")  # whose motion can be drawn
 # What the rules of an environment imply. The gridworld's: no route through its 18 training
 # goals, taken without being shown the goal, has a higher mean.
 FACTS = {
@@ -108,6 +109,9 @@ def report_group(
     if results[0].run.env in ("gridworld", "gridworld-extrapolation"):
         map_files, lines = draw_maps(results, folder)
         files += map_files
+    elif results[0].run.env in ROBOTS:
+        motion_files, lines = draw_motions(results, folder)
+        files += motion_files
     drawn = table(results, rows)
     needed = console.measure(drawn, options=console.options.update(width=1000)).maximum
     console.width = max(console.width, needed)  # a number is never cut short
@@ -282,6 +286,24 @@ def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[st
     for stem, drawn in drawings.items():
         files += save(drawn, folder, stem)
     return files, remarks
+
+
+def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
+    """Draw how robots move, as far as there are checkpoints; return files and remarks."""
+    from experiments import motion, motion_figures  # import jax and mujoco
+
+    by, remarks = [], []
+    for result in results:
+        try:
+            by.append((result, motion.motions_of(result.path, result.living)))
+        except (CheckpointError, ConfigError) as error:
+            remarks.append(f"{result.label}: not seen moving: {error}")
+    if not by:
+        return [], remarks
+    if results[0].run.env == "half-cheetah-velocity":
+        remarks += motion_figures.tracking_lines(by)
+        return save(motion_figures.draw_velocities(by), folder, "velocities"), remarks
+    return save(motion_figures.draw_paths(by), folder, "paths"), remarks
 
 
 def share_lines(label: str, counted: dict[str, Any]) -> list[str]:

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import ablations, fidelity, gridworld, quickstart
+from experiments import ablations, fidelity, quickstart
+from experiments.methods import methods
 from jaxmeta import rundir
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError, NonFiniteError, Preempted
@@ -31,10 +33,11 @@ class Study(NamedTuple):
     then: Callable[..., Runs] | None = None
 
 
+ROBOTS = {"ant-direction": "8b", "ant-goal": "8c", "half-cheetah-velocity": "8d"}
 STUDIES: dict[str, Study] = {
     "quickstart": Study(quickstart.runs),
     "gridworld": Study(
-        gridworld.runs,
+        partial(methods, "gridworld"),
         note="Figure 3 of Lee & Chung (2021). ProMP and E-MAML, which are in it, are not in the"
         " library yet.",
     ),
@@ -58,6 +61,14 @@ STUDIES: dict[str, Study] = {
         " with the largest effect are trained longer in final/; all others stay undecided.",
         fidelity.finals,
     ),
+    **{
+        env: Study(
+            partial(methods, env),
+            note=f"Figures 7 and {figure} of Lee & Chung (2021). ProMP, E-MAML, PEARL, MQL and"
+            " MIER, which are in Figure 7, are not in the library yet.",
+        )
+        for env, figure in ROBOTS.items()
+    },
 }
 
 

@@ -32,6 +32,11 @@ def evaluation_tasks(env: Trial) -> tuple[Task, list[dict[str, Any]]]:
     return tasks, described
 
 
+def evaluation_key(task: Array | int, rollout: Array | int) -> Key:
+    """Return the key of one rollout of one of the evaluation tasks, by their indices."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(EVAL_KEY), task), rollout)
+
+
 def evaluate(
     agent: Agent, env: Trial, params: Params, tasks: Task, rollouts: int
 ) -> dict[str, tuple[Array, Array]]:
@@ -46,12 +51,10 @@ def evaluate(
         played = adaptation(agent, env, params, task, key)
         return played.returns, played.reached.astype(jnp.float32)
 
-    def key(task: Array, rollout: Array) -> Key:
-        return jax.random.fold_in(jax.random.fold_in(jax.random.key(EVAL_KEY), task), rollout)
-
     index = jnp.arange(count)
-    first = jax.vmap(key, in_axes=(0, None))(index, jnp.array(0))
-    grid = jax.vmap(lambda i: jax.vmap(lambda r: key(i, r))(jnp.arange(rollouts)))(index)
+    by_rollouts = jax.vmap(evaluation_key, in_axes=(None, 0))
+    grid = jax.vmap(by_rollouts, in_axes=(0, None))(index, jnp.arange(rollouts))
+    first = jax.vmap(evaluation_key, in_axes=(0, None))(index, jnp.array(0))
     by_task = jax.vmap(lambda task, key: play(greedy(agent), task, key))
     by_rollout = jax.vmap(lambda task, keys: jax.vmap(lambda key: play(agent, task, key))(keys))
     mean = lambda x: x.mean(1)

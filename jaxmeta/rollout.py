@@ -1,5 +1,6 @@
 """Workers: one that lives through a trial, many at once, and adaptation at meta-test."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -28,9 +29,12 @@ class Rollout(NamedTuple):
     transitions: Transition  # [T]
     records: Any  # [T]
     memory: Memory  # after the last step
+    noted: Any = ()  # [T] what `unroll` was asked to note of the worker before each step
 
 
-WORKERS_AXIS = Rollout._make((1, 1, 0))  # where `collect` puts the workers: behind time
+WORKERS_AXIS = Rollout._make((1, 1, 0, 1))  # where `collect` puts the workers: behind time
+Note = Callable[[Worker], Any]
+NOTHING: Note = lambda worker: ()
 
 
 def begin(agent: Agent, env: Env, params: Params, task: Task, key: Key) -> Worker:
@@ -62,11 +66,20 @@ def interact(
     return Worker(worker.task, state, step.obs, memory), transition, record
 
 
-def unroll(agent: Agent, env: Env, params: Params, task: Task, key: Key, split: str) -> Rollout:
+def unroll(
+    agent: Agent,
+    env: Env,
+    params: Params,
+    task: Task,
+    key: Key,
+    split: str,
+    note: Note = NOTHING,
+) -> Rollout:
     """Let one worker live through `env.horizon` steps, from the start of a trial on.
 
     Where trials can end early, the worker goes on with a new task from `split` and an
-    empty memory; where they cannot, nothing of that kind is computed.
+    empty memory; where they cannot, nothing of that kind is computed. `note` says what to
+    keep of the worker before each step, such as the environment's state.
     """
     length = env.horizon
     key_reset, key_act, key_env, key_renew = jax.random.split(key, 4)
@@ -78,23 +91,24 @@ def unroll(agent: Agent, env: Env, params: Params, task: Task, key: Key, split: 
         task = env.next_task(key_task, split, worker.task)
         return where(over, begin(agent, env, params, task, key_reset), worker)
 
-    def fixed(worker: Worker, noise: Any) -> tuple[Worker, tuple[Transition, Any]]:
+    def fixed(worker: Worker, noise: Any) -> tuple[Worker, tuple[Transition, Any, Any]]:
+        noted = note(worker)
         worker, transition, record = interact(agent, env, params, worker, noise)
-        return worker, (transition, record)
+        return worker, (transition, record, noted)
 
-    def renewed(worker: Worker, xs: Any) -> tuple[Worker, tuple[Transition, Any]]:
+    def renewed(worker: Worker, xs: Any) -> tuple[Worker, tuple[Transition, Any, Any]]:
         noise, key = xs
-        worker, (transition, record) = fixed(worker, noise)
-        return renew(worker, transition.over, key), (transition, record)
+        worker, outputs = fixed(worker, noise)
+        return renew(worker, outputs[0].over, key), outputs
 
     worker = begin(agent, env, params, task, key_reset)
     noise = (noise_act, noise_env)
     if env.fixed_length:
-        worker, (transitions, records) = scan(fixed, worker, noise)
+        worker, (transitions, records, noted) = scan(fixed, worker, noise)
     else:
         keys = jax.random.split(key_renew, length)
-        worker, (transitions, records) = scan(renewed, worker, (noise, keys))
-    return Rollout(transitions, records, worker.memory)
+        worker, (transitions, records, noted) = scan(renewed, worker, (noise, keys))
+    return Rollout(transitions, records, worker.memory, noted)
 
 
 def collect(agent: Agent, env: Env, params: Params, tasks: Task, key: Key, split: str) -> Rollout:
@@ -114,9 +128,19 @@ class Adaptation(NamedTuple):
     rollout: Rollout
 
 
-def adaptation(agent: Agent, env: Trial, params: Params, task: Task, key: Key) -> Adaptation:
-    """Play one trial of a task without any update of parameters (meta-test)."""
-    rollout = unroll(agent, env, params, task, key, env.splits[0])
+def adaptation(
+    agent: Agent,
+    env: Trial,
+    params: Params,
+    task: Task,
+    key: Key,
+    note: Note = NOTHING,
+) -> Adaptation:
+    """Play one trial of a task without any update of parameters (meta-test).
+
+    `note` is as for `unroll`.
+    """
+    rollout = unroll(agent, env, params, task, key, env.splits[0], note)
     tr = rollout.transitions
     # A trial that ended early is followed by another; only the first one counts.
     first = jnp.cumsum(tr.over) - tr.over == 0

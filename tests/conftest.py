@@ -10,6 +10,7 @@ import pytest
 from scipy.special import expit
 
 import jaxmeta
+from tests.processes import CACHE
 from tests.tiny import tiny_run
 
 REPO = Path(__file__).resolve().parents[1]
@@ -21,7 +22,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Halves the compilation, which is most of what the tests do; what is measured in seconds
 # or learns for minutes runs in processes of its own.
 jax.config.update("jax_disable_most_optimizations", True)
-jax.config.update("jax_compilation_cache_dir", str(REPO / ".cache" / "jax"))
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

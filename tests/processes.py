@@ -14,9 +14,11 @@ from tests.tiny import tiny_run
 
 REPO = Path(__file__).parent.parent
 CLOCK = ("wall_s", "frames_per_s")  # the keys of metrics.jsonl that two runs differ in
+# One per process of `make test`: JAX may read what another is still writing.
+CACHE = REPO / ".cache" / f"jax-{os.environ.get('TESTS', 'all')}"
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(REPO),
-    "JAX_COMPILATION_CACHE_DIR": str(REPO / ".cache" / "jax"),
+    "JAX_COMPILATION_CACHE_DIR": str(CACHE),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",

@@ -1,5 +1,7 @@
 """Ant-direction and Ant-goal (Lee & Chung 2021, 5.2): walk in a hidden direction, to a goal."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,10 @@ class AntDirection(Robot):
         """Return whether the torso is too low or too high."""
         return (state.qpos[2] < LOWEST) | (state.qpos[2] > HIGHEST)
 
+    def mark(self, task: float, seconds: float) -> tuple[float, float]:
+        """Return a point in the direction."""
+        return EDGE * math.cos(task), EDGE * math.sin(task)
+
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw one of the split's directions."""
         angles = self.angles(split)
@@ -81,6 +87,10 @@ class AntGoal(Robot):
     def paid(self, moved: Moved, task: Task) -> Array:
         """Return `-|x - goal_x| - |y - goal_y| - 0.1 |a|^2`; contact forces count as zero."""
         return -jnp.abs(moved.after.torso[:2] - task).sum() - effort(0.1, moved.action)
+
+    def mark(self, task: list[float], seconds: float) -> tuple[float, float]:
+        """Return the goal."""
+        return task[0], task[1]
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw a goal, uniform over the split's area: a disc and a ring, or what is between."""

@@ -37,6 +37,10 @@ class HalfCheetahVelocity(Robot):
         velocity = (moved.after.qpos[0] - moved.before.qpos[0]) / self.dt
         return -jnp.abs(velocity - task) - effort(0.05, moved.action)
 
+    def mark(self, task: float, seconds: float) -> tuple[float, float]:
+        """Return where one is who runs at the target velocity."""
+        return task * seconds, 0.0
+
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw a velocity: train is half slow, half fast; test lies between; oracle is all."""
         within = lambda low, high: lambda u: low + (high - low) * u

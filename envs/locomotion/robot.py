@@ -61,6 +61,10 @@ class Robot(Env):
         """Return whether the state ends the episode, []."""
         return jnp.zeros((), bool)
 
+    def mark(self, task: Any, seconds: float) -> tuple[float, float]:
+        """Return where on the floor (x, y) a video shows the task, so long into an episode."""
+        raise NotImplementedError
+
     def reset(self, key: Key, task: Task) -> tuple[State, Array]:
         """Put the robot near its rest position, with noise on all positions and velocities."""
         key_qpos, key_qvel = jax.random.split(key)

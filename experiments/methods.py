@@ -1,16 +1,16 @@
-"""The LDM paper's gridworld study (Figure 3), as far as its methods are in the library."""
+"""The LDM paper's comparison of methods (Figures 3 and 7), as far as they are in the library."""
 
 from typing import Any
 
 from jaxmeta.config import Run
 
 
-def runs(**given: Any) -> dict[str, Run]:
-    """Return LDM, RL2, Mixreg, variBAD and the two oracles: 8 seeds of 1e8 frames.
+def methods(env: str, **given: Any) -> dict[str, Run]:
+    """Return LDM, RL2, Mixreg, variBAD and the two oracles: 8 seeds, the paper's frames.
 
-    Oracles are the same methods, trained on the training and the test goals.
+    Oracles are the same methods, trained on the training and the test tasks.
     """
-    shared: dict[str, Any] = {"env": "gridworld", "seeds": 8, "frames": 100_000_000} | given
+    shared: dict[str, Any] = {"env": env, "seeds": 8} | given
     return {
         "ldm": Run(method="ldm", **shared),
         "rl2": Run(method="rl2", **shared),
