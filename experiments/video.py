@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,7 +116,9 @@ def write(frames: Iterator[Image.Image], out: Path, seconds: float) -> None:
     import imageio_ffmpeg
 
     writer = imageio_ffmpeg.write_frames(str(out), first.size, fps=round(1 / seconds))
-    writer.send(None)
+    with warnings.catch_warnings():  # JAX warns of any fork, but this one only starts ffmpeg
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        writer.send(None)
     for frame in itertools.chain([first], frames):
         writer.send(np.ascontiguousarray(frame))
     writer.close()

@@ -1,6 +1,7 @@
 """Advantage actor-critic: the loss, and the optimiser of the gridworld methods."""
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax import lax
 
@@ -24,8 +25,9 @@ def a2c_loss(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, dict
 def targets(evaluated: Evaluated, tr: Transition, hp: A2C | PPO) -> tuple[Array, Array]:
     """Return generalised advantages A and returns R = A + V, [T, W], without gradients."""
     value, bootstrap = lax.stop_gradient((evaluated.value, evaluated.bootstrap))
-    by_worker = jax.vmap(gae, in_axes=(1, 1, 1, 0, None, None), out_axes=1)
-    advantage = by_worker(tr.reward, value, tr.discount, bootstrap, hp.gamma, hp.gae_lambda)
+    cut = jnp.broadcast_to(tr.limit if hp.credit == "episode" else False, tr.reward.shape)
+    by_worker = jax.vmap(gae, in_axes=(1, 1, 1, 1, 0, None, None), out_axes=1)
+    advantage = by_worker(tr.reward, value, tr.discount, cut, bootstrap, hp.gamma, hp.gae_lambda)
     return advantage, advantage + value
 
 

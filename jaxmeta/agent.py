@@ -25,6 +25,7 @@ class Transition(NamedTuple):
     discount: Array  # [] 0 where no value may be bootstrapped
     env_reward: Array  # [] the true reward, also where `reward` is imagined
     bad: Array | bool = False  # [] the world broke down in this step
+    limit: Array | bool = False  # [] the time limit alone ended the episode
 
 
 class Agent(NamedTuple):

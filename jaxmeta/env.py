@@ -70,6 +70,7 @@ class Step(NamedTuple):
     over: Array  # [] bool: the trial ended; a new task follows
     env_reward: Array  # [] the true reward where `reward` is imagined, else the same
     bad: Array | bool = False  # [] a simulation broke down: the step was not taken
+    limit: Array | bool = False  # [] the time limit alone ended the episode
 
 
 def mdp_step(obs: Array, reward: Array, terminated: Array | bool = False) -> Step:

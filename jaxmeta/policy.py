@@ -9,7 +9,7 @@ import optax
 from jax import lax
 
 from jaxmeta.a2c import a2c_loss, by_group, descend, encoder_optimiser, policy_optimiser, targets
-from jaxmeta.agent import Params
+from jaxmeta.agent import Params, Transition
 from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
@@ -49,6 +49,12 @@ def policy_learner(env: Env, run: Run, net: Recurrent) -> PolicyLearner:
     return a2c_learner(net) if run.rl == "a2c" else ppo_learner(env, run, net)
 
 
+def rewarded(tr: Transition, hp: Hyper) -> Transition:
+    """Return transitions with the rewards that returns are made of (`imagination.returns`)."""
+    real = hp.imagination is not None and hp.imagination.returns == "real"
+    return tr._replace(reward=tr.env_reward) if real else tr
+
+
 def some(batch: Batch, which: Array) -> Batch:
     """Return some of a flat batch's samples."""
     return jax.tree.map(lambda x: x[which], batch)
@@ -63,7 +69,7 @@ def a2c_learner(net: Recurrent, loss: Loss | None = None) -> PolicyLearner:
     """Return one step of gradient descent per rollout, by default on the A2C loss."""
 
     def plain(params: Params, rollout: Rollout, key: Key, hp: Hyper) -> tuple[Array, Metrics]:
-        return a2c_loss(net.evaluate(params, rollout), rollout.transitions, hp.a2c)
+        return a2c_loss(net.evaluate(params, rollout), rewarded(rollout.transitions, hp), hp.a2c)
 
     chosen = loss or plain
 
@@ -114,9 +120,11 @@ def ppo_learner(
     ) -> tuple[Params, Learned, Metrics]:
         tr = rollout.transitions
         returns = merge_returns(learned.returns, tr.env_reward, tr.over, hp.ppo.gamma)
-        reward = scale_down(returns, tr.reward) if sections.normalise_rewards else tr.reward
+        paid = rewarded(tr, hp)
+        if sections.normalise_rewards:
+            paid = paid._replace(reward=scale_down(returns, paid.reward))
         old = lax.stop_gradient(net.evaluate(params, rollout))
-        advantage, towards = targets(old, tr._replace(reward=reward), hp.ppo)
+        advantage, towards = targets(old, paid, hp.ppo)
         read, batch = sequences(env, tr), Batch(old.log_prob, old.value, advantage, towards)
         key_mix, key_order = jax.random.split(key)
         if mix:

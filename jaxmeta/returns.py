@@ -1,5 +1,7 @@
 """Returns and advantages of one worker; `vmap` with `in_axes=1` for many."""
 
+import jax.numpy as jnp
+
 from jaxmeta.env import Array
 from jaxmeta.scans import scan
 
@@ -8,6 +10,7 @@ def gae(
     reward: Array,
     value: Array,
     discount: Array,
+    cut: Array,
     bootstrap: Array,
     gamma: Array | float,
     lam: Array | float,
@@ -16,17 +19,18 @@ def gae(
 
     Args:
       reward, value, discount: [T]; discount is 0 where nothing follows, else 1.
+      cut: [T] bool, steps that have no advantage, so that no credit crosses them.
       bootstrap: [] the value after the last step.
       gamma, lam: [] discount per step and decay of the multi-step mixture.
     """
 
     def step(carry: tuple[Array, Array], inputs: tuple[Array, ...]) -> tuple[tuple, Array]:
         advantage, next_value = carry
-        reward, value, discount = inputs
+        reward, value, discount, cut = inputs
         delta = reward + gamma * discount * next_value - value
-        advantage = delta + gamma * lam * discount * advantage
+        advantage = jnp.where(cut, 0.0, delta + gamma * lam * discount * advantage)
         return (advantage, value), advantage
 
     start = (bootstrap * 0, bootstrap)
-    _, advantages = scan(step, start, (reward, value, discount), reverse=True)
+    _, advantages = scan(step, start, (reward, value, discount, cut), reverse=True)
     return advantages

@@ -61,6 +61,7 @@ def interact(
         discount=step.discount,
         env_reward=step.env_reward,
         bad=jnp.asarray(step.bad),
+        limit=jnp.asarray(step.limit),
     )
     memory = agent.observe(params, worker.memory, transition)
     return Worker(worker.task, state, step.obs, memory), transition, record

@@ -43,6 +43,12 @@ class A2C:
     encoder_learning_rate: float = setting(7e-4, "of an encoder trained by RL (Adam)", low=0.0)
     gamma: float = setting(0.95, "discount", low=0.0, high=1.0)
     gae_lambda: float = setting(0.95, "decay of generalised advantages", low=0.0, high=1.0)
+    credit: str = setting(
+        "trial",
+        "how far it reaches back: over a trial's episodes, or not beyond an episode that ended at"
+        " its time limit, whose last step has no advantage (episode; the public code on robots)",
+        choices=("trial", "episode"),
+    )
     value_coef: float = setting(0.5, "weight of the value loss", low=0.0)
     entropy_coef: float = setting(0.1, "weight of the entropy bonus", low=0.0)
     max_grad_norm: float = setting(0.5, "largest gradient norm, per parameter group", low=0.0)
@@ -58,6 +64,12 @@ class PPO:
     encoder_learning_rate: float = setting(7e-4, "of an encoder trained by RL (Adam)", low=0.0)
     gamma: float = setting(0.97, "discount", low=0.0, high=1.0)
     gae_lambda: float = setting(0.9, "decay of generalised advantages", low=0.0, high=1.0)
+    credit: str = setting(
+        "trial",
+        "how far it reaches back: over a trial's episodes, or not beyond an episode that ended at"
+        " its time limit, whose last step has no advantage (episode; the public code on robots)",
+        choices=("trial", "episode"),
+    )
     epochs: int = count(2, "passes over an update's steps")
     minibatches: int = count(4, "gradient steps per pass")
     clip: float = setting(0.1, "range of the ratio and of the value's change", low=0.0)
@@ -141,6 +153,13 @@ class Imagination:
         " worker, or nothing (always the low reward; 0 where rewards are real numbers)",
         choices=("mixture", "worker", "nothing"),
     )
+    returns: str = setting(
+        "imagined",
+        "what mixture workers' returns are made of: what paid them, or the real rewards of their"
+        " own task, while only memories see what was imagined (real; the public code of 2021 on"
+        " robots)",
+        choices=("imagined", "real"),
+    )
     roles: str = setting(
         "last",
         "mixture workers: the last of each group, or redrawn every update (code)",
@@ -191,6 +210,13 @@ SECTIONS: dict[str, type] = {
 }
 TRACED = ("a2c", "ppo", "vae", "imagination", "mixing")  # their floats are numbers in the step
 # Fields that were added since configurations were first published, and what runs did before.
-ADDED: dict[str, Any] = {"rl": "a2c", "physics": "auto", "imagination.pay": "mixture"}
+ADDED: dict[str, Any] = {
+    "rl": "a2c",
+    "physics": "auto",
+    "imagination.pay": "mixture",
+    "imagination.returns": "imagined",
+    "a2c.credit": "trial",
+    "ppo.credit": "trial",
+}
 RL = ("a2c", "ppo")  # of which a run has one
 COMMON_SECTIONS = ("trial", "networks", "evaluation")

@@ -145,6 +145,27 @@ MUTANTS = (
         "tests/jaxmeta/test_returns.py",
     ),
     Mutant(
+        "credit crosses a time limit where it must not",
+        "jaxmeta/returns.py",
+        "advantage = jnp.where(cut, 0.0, delta + gamma * lam * discount * advantage)",
+        "advantage = delta + gamma * lam * discount * advantage",
+        "tests/jaxmeta/test_returns.py",
+    ),
+    Mutant(
+        "a fall counts as a time limit",
+        "jaxmeta/trial.py",
+        "limit=last & ~step.last,",
+        "limit=last,",
+        "tests/jaxmeta/test_trial.py",
+    ),
+    Mutant(
+        "real returns are imagined ones",
+        "jaxmeta/policy.py",
+        "return tr._replace(reward=tr.env_reward) if real else tr",
+        "return tr",
+        "tests/jaxmeta/test_algorithms.py::test_real_returns_replace_what_was_imagined",
+    ),
+    Mutant(
         "the greedy evaluation samples",
         "jaxmeta/agent.py",
         "return agent._replace(draw=lambda key: jax.tree.map(jnp.zeros_like, agent.draw(key)))",

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmeta.agent import Transition
+from jaxmeta.algorithm import hyper
 from jaxmeta.buffers import replayed
 from jaxmeta.loading import build
+from jaxmeta.policy import rewarded
 from jaxmeta.programs import begin, initial_states, members, run_updates
 from tests.tiny import advance, program, tiny_run
 
@@ -61,6 +64,42 @@ def test_a_frozen_replay_changes_the_first_update_behind_its_capacity():
     chex.assert_trees_all_equal(after["ring"][0], after["frozen"][0])
     with pytest.raises(AssertionError):
         chex.assert_trees_all_equal(after["ring"][1], after["frozen"][1])
+
+
+def updated(method, rl, overrides):
+    """Return parameters and metrics after the first update."""
+    run = tiny_run(method, {"seeds": 1} | overrides, rl=rl)
+    _, algorithm = build(run)
+    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
+    state, metrics = jax.jit(algorithm.step)(state)
+    return state.params, metrics
+
+
+@pytest.mark.parametrize(
+    ("method", "rl", "change"),
+    [
+        ("ldm", "ppo", {"imagination.returns": "real"}),
+        ("rl2", "ppo", {"ppo.credit": "episode"}),
+        ("rl2", "a2c", {"a2c.credit": "episode"}),
+    ],
+)
+def test_what_returns_are_made_of_matters_to_the_policy_alone(method, rl, change):
+    params, metrics = updated(method, rl, {})
+    others, other_metrics = updated(method, rl, change)
+    for name in metrics.keys() & {"return_train", "return_imagined", "elbo"}:
+        assert metrics[name] == other_metrics[name]  # the rollout is the same
+    for group in params.keys() & {"belief", "decoder"}:
+        chex.assert_trees_all_equal(params[group], others[group])
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(params["policy"], others["policy"])
+
+
+def test_real_returns_replace_what_was_imagined():
+    run = tiny_run("ldm", {"imagination.returns": "real"})
+    tr = Transition(*[jnp.arange(3.0)] * 8, env_reward=jnp.full(3, 7.0))
+    np.testing.assert_array_equal(rewarded(tr, hyper(run)).reward, [7, 7, 7])
+    for other in (tiny_run("ldm"), tiny_run("rl2")):
+        np.testing.assert_array_equal(rewarded(tr, hyper(other)).reward, [0, 1, 2])
 
 
 def test_varibads_encoder_receives_the_rl_gradient():

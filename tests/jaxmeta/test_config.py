@@ -161,7 +161,7 @@ def test_every_field_must_be_there(field):
 
 def test_missing_fields_are_counted():
     few = {k: FULL[k] for k in ("env", "method", "preset", "frames")}
-    more = len(FULL) - len(few) - len(ADDED) - 3
+    more = len(FULL.keys() - ADDED.keys()) - len(few) - 3
     message = refusal(json.dumps(few))
     assert message.startswith(f"seeds, workers, train_split and {more} more: missing")
     assert refusal("{}").startswith("env, method, preset: missing")

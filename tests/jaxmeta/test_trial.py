@@ -48,7 +48,7 @@ def bamdp(task, first_key, actions, noises, reset_keys, boundary):
         value, t = int(7 * value + 3 * action + task + noise) % 101, t + 1
         terminated, reward = value % 6 == 0, value / 10 - t
         last = terminated or t == HORIZON
-        arrived = [value, t, task, int(last)]
+        arrived, t_arrived = [value, t, task, int(last)], t
         if last:
             episode, value, t = episode + 1, int(reset_key) % 50, 0
         seen = [value, t, task, int(last)] if boundary == "start" else arrived
@@ -61,6 +61,7 @@ def bamdp(task, first_key, actions, noises, reset_keys, boundary):
             "discount": 0.0 if over else 1.0,
             "over": over,
             "env_reward": reward,
+            "limit": t_arrived == HORIZON and not terminated,
         }
         if over:
             return
@@ -99,7 +100,7 @@ def walks(request):
 
 
 @pytest.mark.parametrize(
-    "field", ["obs", "reward", "next_obs", "last", "discount", "over", "env_reward"]
+    "field", ["obs", "reward", "next_obs", "last", "discount", "over", "env_reward", "limit"]
 )
 def test_every_field_follows_the_bamdp(walks, field):
     _, _, _, out, expected = walks
