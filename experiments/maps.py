@@ -12,47 +12,20 @@ import numpy as np
 from jax import lax
 
 from envs.gridworld import SIZE, Gridworld
+from experiments.beliefs import Loaded, memories, mix
 from experiments.record import Results
-from jaxmeta import rundir
-from jaxmeta.agent import Params, Transition, greedy
-from jaxmeta.algorithm import Algorithm, hyper, sample_tasks
-from jaxmeta.belief import Belief, sample
-from jaxmeta.config import Run
+from jaxmeta.agent import Params, greedy
+from jaxmeta.algorithm import hyper
+from jaxmeta.belief import Belief
 from jaxmeta.env import Array, Key
-from jaxmeta.errors import ConfigError
-from jaxmeta.imagine import mixture_weights
-from jaxmeta.loading import build, load
-from jaxmeta.rollout import adaptation, collect
+from jaxmeta.rollout import adaptation
 from jaxmeta.sections import VAE
-from jaxmeta.trial import Trial
 
 SEED = 0  # of what is drawn at random here
 MASKS = 32  # dropout masks that a map is averaged over
 BATCHES = 200  # groups of workers that the shares are counted over
 REWARD = Gridworld.reward
 CELLS = [(x, y, 0) for x in range(SIZE) for y in range(SIZE)]  # observations, flag 0
-
-
-class Loaded(NamedTuple):
-    """A run's final agent, one of its seeds."""
-
-    run: Run
-    world: Trial
-    algorithm: Algorithm
-    params: Params
-
-
-def load_final(result: Results, seed: int | None = None) -> Loaded:
-    """Return the final agent of one of a run's seeds, by default the first living one.
-
-    Raises:
-      ConfigError: there is no checkpoint, or it needs code from a file.
-    """
-    folder = result.path / rundir.CHECKPOINTS
-    if not (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigError(f"{result.path} holds no checkpoint")
-    _, params = load(result.path, seed=result.living[0] if seed is None else seed)
-    return Loaded(result.run, *build(result.run), params)
 
 
 def reward_map(belief: Belief, params: Params, vae: VAE, z: Array, bits: Array | None) -> Array:
@@ -71,17 +44,6 @@ def dropout_map(belief: Belief, params: Params, vae: VAE, z: Array, key: Key) ->
     return jax.vmap(lambda bits: reward_map(belief, params, vae, z, bits))(bits).mean(0)
 
 
-def memories(belief: Belief, params: Params, tr: Transition) -> Array:
-    """Return the belief's memory before and after every step of one worker: [T] -> [T + 1, H]."""
-
-    def remember(memory: Array, tr: Transition) -> tuple[Array, Array]:
-        memory = belief.update(params, memory, tr.action, tr.seen, tr.reward)
-        return memory, memory
-
-    first = belief.begin(params)
-    return jnp.concatenate([first[None], lax.scan(remember, first, tr)[1]])
-
-
 class Imagined(NamedTuple):
     """Reward maps of M mixtures, and the mixtures."""
 
@@ -91,31 +53,23 @@ class Imagined(NamedTuple):
 
 
 def imagine(loaded: Loaded, batches: int = BATCHES) -> Imagined:
-    """Mix the latents that workers hold at the end of a training trial, as LDM does."""
-    run, world, algorithm, params = loaded
-    hp, belief, mixes = hyper(run), algorithm.belief, run.imagination
+    """Return what mixtures of the latents at the end of a training trial pay."""
+    run, _, algorithm, params = loaded
+    hp, belief = hyper(run), algorithm.belief
     assert belief is not None
 
     def one_group(key: Key) -> Imagined:
-        key_tasks, key_rollout, key_z, key_mixture, key_masks = jax.random.split(key, 5)
-        tasks = sample_tasks(world, key_tasks, run.train_split, run.group)  # [W, 2]
-        played = collect(algorithm.agent, world, params, tasks, key_rollout, run.train_split)
-        by_worker = jax.vmap(lambda tr: memories(belief, params, tr), in_axes=1, out_axes=1)
-        q = belief.posterior(params, by_worker(played.transitions)[-1])  # [W, L]
-        noise = jax.random.normal(key_z, q.mean.shape)
-        z = sample(q, noise) if mixes.latents == "samples" else q.mean
-        weights, imagined = mixture_weights(key_mixture, hp.imagination, run.vae.latent)
-        mixing = jnp.argsort(imagined, stable=True)[mixes.normal :]
-        mixed = jnp.einsum("mwl,wl->ml", weights[mixing], z)  # (Eq. 1)
-        keys = jax.random.split(key_masks, mixes.mixture)
+        key_mix, key_masks = jax.random.split(key)
+        z, weights, goals = mix(loaded, hp.imagination, key_mix)
+        keys = jax.random.split(key_masks, run.imagination.mixture)
         # Per-dimension weights are shown by their mean.
         at_goals = jax.vmap(
-            lambda w: jnp.zeros((SIZE, SIZE)).at[tasks[:, 0], tasks[:, 1]].add(w.mean(-1))
+            lambda w: jnp.zeros((SIZE, SIZE)).at[goals[:, 0], goals[:, 1]].add(w.mean(-1))
         )
         return Imagined(
-            jax.vmap(lambda z, key: dropout_map(belief, params, hp.vae, z, key))(mixed, keys),
-            jax.vmap(lambda z: reward_map(belief, params, hp.vae, z, None))(mixed),
-            at_goals(weights[mixing]),
+            jax.vmap(lambda z, key: dropout_map(belief, params, hp.vae, z, key))(z, keys),
+            jax.vmap(lambda z: reward_map(belief, params, hp.vae, z, None))(z),
+            at_goals(weights),
         )
 
     keys = jax.random.split(jax.random.key(SEED), batches)

@@ -243,7 +243,7 @@ def caption(results: list[Results]) -> str:
 
 def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
     """Draw the gridworld's maps, as far as there are checkpoints; return files and remarks."""
-    from experiments import map_figures, maps  # import jax, which curves and table do without
+    from experiments import beliefs, map_figures, maps  # import jax, which curves do without
 
     drawings: dict[str, Figure] = {"cells": map_figures.draw_returns(results)}
     remarks, counted = [], {}
@@ -251,7 +251,7 @@ def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[st
     trials: dict[str, list[Any]] = {"train_trials": [], "trials": []}
     for result in results:
         try:
-            agents = [maps.load_final(result, seed) for seed in result.living]
+            agents = [beliefs.load_final(result, seed) for seed in result.living]
         except (CheckpointError, ConfigError) as error:
             remarks.append(f"{result.label}: no maps of its agent: {error}")
             continue
@@ -292,7 +292,7 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
     """Draw how robots move, as far as there are checkpoints; return files and remarks."""
     from experiments import motion, motion_figures  # import jax and mujoco
 
-    by, remarks = [], []
+    env, by, remarks = results[0].run.env, [], []
     for result in results:
         try:
             by.append((result, motion.motions_of(result.path, result.living)))
@@ -300,10 +300,27 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
             remarks.append(f"{result.label}: not seen moving: {error}")
     if not by:
         return [], remarks
-    if results[0].run.env == "half-cheetah-velocity":
+    if env == "half-cheetah-velocity":
         remarks += motion_figures.tracking_lines(by)
         return save(motion_figures.draw_velocities(by), folder, "velocities"), remarks
-    return save(motion_figures.draw_paths(by), folder, "paths"), remarks
+    files = save(motion_figures.draw_paths(by), folder, "paths")
+    imagining = [result for result, _ in by if result.run.imagination is not None]
+    if env == "ant-goal" and imagining:
+        files += draw_imagined_goals(imagining, folder)
+    return files, remarks
+
+
+def draw_imagined_goals(results: list[Results], folder: Path) -> list[Path]:
+    """Draw where the first seeds' mixture workers imagine goals."""
+    from experiments import beliefs, imagined_goals
+
+    found = {}
+    for result in results:
+        agent = beliefs.load_final(result)
+        for beta in imagined_goals.BETAS:
+            goals = imagined_goals.imagined_goals(agent, beta)
+            found[f"{result.label}, β = {beta:g}"] = goals
+    return save(imagined_goals.draw_goals(found), folder, "imagined_goals")
 
 
 def share_lines(label: str, counted: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import figures, map_figures, maps, varied
+from experiments import beliefs, figures, map_figures, maps, varied
 from experiments.record import Death
 from jaxmeta import rundir
 from jaxmeta.agent import Agent
@@ -214,7 +214,7 @@ def untrained():
     run = Run(method="ldm", frames=1920).replace({"vae.capacity": 100, "imagination.beta": 1.5})
     world, algorithm = build(run)
     state = algorithm.init(jax.random.key(0), hyper(run))
-    return maps.Loaded(run, world, algorithm, algorithm.params(state))
+    return beliefs.Loaded(run, world, algorithm, algorithm.params(state))
 
 
 def test_mixtures_weigh_training_goals(untrained):
@@ -354,15 +354,15 @@ def test_a_played_trial_moves_one_cell_at_a_time(untrained):
 
 def test_the_first_living_seeds_agent_is_shown(ldm, untrained, monkeypatch):
     (ldm.path / rundir.CHECKPOINTS / "1").mkdir(parents=True)
-    monkeypatch.setattr(maps, "load", lambda path, seed: (None, f"parameters of seed {seed}"))
-    assert maps.load_final(ldm).params == "parameters of seed 0"
+    monkeypatch.setattr(beliefs, "load", lambda path, seed: (None, f"parameters of seed {seed}"))
+    assert beliefs.load_final(ldm).params == "parameters of seed 0"
     dead = ldm._replace(dead={0: Death(37, "kl")}, label="dead")
-    assert maps.load_final(dead).params == "parameters of seed 1"
+    assert beliefs.load_final(dead).params == "parameters of seed 1"
     assert map_figures.whose([dead, dead]) == "Seed 1"
     assert map_figures.whose([ldm, dead]) == "LDM: seed 0, dead: seed 1"
 
 
 def test_without_a_checkpoint_there_is_no_agent(ldm):
     with pytest.raises(ConfigError, match="holds no checkpoint"):
-        maps.load_final(ldm)
+        beliefs.load_final(ldm)
     assert not (ldm.path / rundir.CHECKPOINTS).exists()

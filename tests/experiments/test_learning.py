@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxmeta
-from experiments import figures, maps
+from experiments import beliefs, figures, maps
 from jaxmeta import rundir
 from jaxmeta.agent import Agent
 from jaxmeta.algorithm import hyper
@@ -78,12 +78,12 @@ def walk(goal, cell):
 
 def believed(folder):
     """Return p(goal) after each training task that a run's agent solves, [solved]."""
-    loaded = maps.load_final(figures.read([folder])[0])
+    loaded = beliefs.load_final(figures.read([folder])[0])
     env, params, belief = loaded.world, loaded.params, loaded.algorithm.belief
 
     def one(goal, key):
         played = jaxmeta.adaptation(loaded.algorithm.agent, env, params, goal, key)
-        memory = maps.memories(belief, params, played.rollout.transitions)[-1]
+        memory = beliefs.memories(belief, params, played.rollout.transitions)[-1]
         mean = belief.posterior(params, memory).mean
         rewards = maps.dropout_map(belief, params, hyper(loaded.run).vae, mean, key)
         low, high = env.reward.low, env.reward.high
@@ -98,7 +98,7 @@ def believed(folder):
 def pays_a_test_cell(folder):
     """Return the share of imagined maps that pay some test cell, as a mixture worker is paid."""
     result = figures.read([folder])[0]
-    shares = maps.imagined_shares(result, maps.imagine(maps.load_final(result)))
+    shares = maps.imagined_shares(result, maps.imagine(beliefs.load_final(result)))
     return shares["dropout"]["on"]["test"]["paid"]
 
 

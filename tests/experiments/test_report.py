@@ -293,7 +293,7 @@ def test_damaged_checkpoints_cost_only_the_maps(rl2, monkeypatch, capsys):
     def damaged(result, seed):
         raise CheckpointError("all are damaged")
 
-    monkeypatch.setattr("experiments.maps.load_final", damaged)
+    monkeypatch.setattr("experiments.beliefs.load_final", damaged)
     assert len(report([rl2]).rows) == 7
     assert "no maps of its agent: all are damaged" in words(capsys)
 
