@@ -43,6 +43,17 @@ VARIBAD = {
     "ppo.minibatches": 4,
 }
 
+# Where the public code goes another way than the paper: it learns behind each episode, without
+# credit from the next one; RL2 forgets in between; the VAE's reconstruction is a mean over
+# decoded steps, and of its 401 KL terms it takes 50.
+REFERENCE_VAE = {"vae.reduction": "mean", "vae.pairs": "all", "vae.kl_weight": 50 / 401}
+REFERENCE: dict[str, dict[str, Any]] = {
+    "*": {"ppo.update": "episode", "ppo.credit": "episode"},
+    "rl2": {"ppo.memory": "cleared"},
+    "varibad": REFERENCE_VAE,
+    "ldm": REFERENCE_VAE,
+}
+
 
 def robot_fields(
     sees_obs: bool, latent: int, clip: float, minibatches: int, evaluate_every: int, **ldm: Any
@@ -81,6 +92,7 @@ ENVIRONMENTS = {
         horizon=200,
         frames=50_000_000,
         defaults=robot_fields(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4),
+        reference=REFERENCE,
         rl="ppo",
         simulated=True,
     ),
@@ -90,6 +102,7 @@ ENVIRONMENTS = {
         horizon=200,
         frames=200_000_000,
         defaults=robot_fields(True, 5, 0.05, 4, 1_600_000),
+        reference=REFERENCE,
         rl="ppo",
         simulated=True,
     ),
@@ -99,6 +112,7 @@ ENVIRONMENTS = {
         horizon=200,
         frames=200_000_000,
         defaults=robot_fields(False, 10, 0.05, 1, 3_200_000, beta=2.0),
+        reference=REFERENCE,
         rl="ppo",
         simulated=True,
     ),

@@ -127,7 +127,8 @@ def variational_belief(env: Env, run: Run, encoder: Encoder, group: str) -> Beli
         chex.assert_equal(steps, env.horizon)  # trajectory-major, whole trials
         read = (replayed.action, replayed.seen, replayed.reward)
         action, seen, reward = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), read)
-        inputs = (action, seen, reward, jnp.ones((steps, batch)))
+        start = jnp.zeros((batch, run.networks.hidden))
+        inputs = (action, seen, reward, jnp.ones((steps, batch)), start)
         hs = call(encoder, params[group], *inputs, method="unroll")
         q = posterior(params, hs)  # [T + 1, B, L]
         key_z, key_decode = jax.random.split(key)

@@ -34,13 +34,18 @@ def empty(example: Any, capacity: int) -> Trajectories:
     return Trajectories(data, jnp.zeros((), jnp.int32))
 
 
-def add(replay: Trajectories, rows: Any, mode: str) -> Trajectories:
-    """Store rows [n, ...]: over the oldest ("ring"), or only while there is room ("frozen")."""
+def add(replay: Trajectories, rows: Any, mode: str, wanted: Array | bool = True) -> Trajectories:
+    """Store rows [n, ...]: over the oldest ("ring"), or only while there is room ("frozen").
+
+    Nothing happens unless they are `wanted`, [].
+    """
     leaves = jax.tree.leaves(rows)
-    n, capacity = leaves[0].shape[0], jax.tree.leaves(replay.data)[0].shape[0]
-    slot = replay.seen + jnp.arange(n)
+    capacity = jax.tree.leaves(replay.data)[0].shape[0]
+    n = jnp.where(wanted, leaves[0].shape[0], 0)
+    slot = replay.seen + jnp.arange(leaves[0].shape[0])
     if mode == "ring":
         slot = slot % capacity
+    slot = jnp.where(wanted, slot, capacity)  # beyond the end: dropped
     store = lambda data, row: data.at[slot].set(row, mode="drop")
     seen = replay.seen + n
     # A ring's counter wraps, keeping its slot and the fact that it is full.

@@ -200,13 +200,15 @@ class Run:
 def base_values(
     env: registry.EnvSpec, method: registry.MethodSpec, preset: str
 ) -> dict[str, dict[str, Any]]:
-    """Return values by section: the method's, then the environment's, then the preset's."""
+    """Return values by section: the method's, the environment's, the preset's, the last counts."""
     layers = [
         method.defaults,
         env.defaults.get("*", {}),
         env.defaults.get(method.name, {}),
         PRESETS[preset].get(method.name, {}),
     ]
+    if preset == "reference":
+        layers += [env.reference.get("*", {}), env.reference.get(method.name, {})]
     sections: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for name, value in layer.items():
@@ -257,6 +259,11 @@ def validate(run: Run) -> None:
                 check_value(section, name, f"{leaf}.")
     if run.physics != "auto" and not registry.env_spec(run.env).simulated:
         raise ConfigError(f"physics = {run.physics!r}: must be auto; {run.env} simulates no robot")
+    if run.ppo and run.ppo.memory == "cleared" and run.ppo.update == "trial":
+        raise ConfigError(
+            "ppo.memory = 'cleared': must be kept with ppo.update = trial; no update begins in the"
+            " middle of one"
+        )
     if registry.is_file(run.method):
         return
     if run.imagination and run.imagination.mixture >= run.workers:

@@ -82,9 +82,8 @@ class Encoder(nn.Module):
         """Return the next hidden state, [..., H]."""
         return gru_step(unfreeze(self.gru), h, self.inputs(action, obs, reward))
 
-    def unroll(self, action: Array, obs: Array, reward: Array, keep: Array) -> Array:
-        """Return the hidden states [T + 1, B, H] of trials that start with this batch [T, B]."""
-        start = jnp.zeros((reward.shape[1], self.sizes.hidden))
+    def unroll(self, action: Array, obs: Array, reward: Array, keep: Array, start: Array) -> Array:
+        """Return the hidden states [T + 1, B, H] of a batch [T, B] from `start` [B, H] on."""
         return gru_unroll(unfreeze(self.gru), self.inputs(action, obs, reward), start, keep)
 
     def replay(self, action: Array, obs: Array, reward: Array, keep: Array, hs: Array) -> Array:

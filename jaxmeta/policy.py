@@ -125,7 +125,7 @@ def ppo_learner(
             paid = paid._replace(reward=scale_down(returns, paid.reward))
         old = lax.stop_gradient(net.evaluate(params, rollout))
         advantage, towards = targets(old, paid, hp.ppo)
-        read, batch = sequences(env, tr), Batch(old.log_prob, old.value, advantage, towards)
+        read, batch = sequences(env, rollout), Batch(old.log_prob, old.value, advantage, towards)
         key_mix, key_order = jax.random.split(key)
         if mix:
             read, batch = mix(read, batch, key_mix, hp)

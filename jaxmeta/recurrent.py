@@ -31,6 +31,7 @@ class Sequences(NamedTuple):
     reward: Array  # [T, W]
     seen: Array  # [T, W, O]
     keep: Array  # [T, W] 0 at a trial's end
+    start: Array  # [1, W, H] the memory before the first step
 
 
 class Recurrent(NamedTuple):
@@ -55,11 +56,13 @@ class Recurrent(NamedTuple):
     unroll: Callable[[Params, Sequences, Array], Evaluated]
 
 
-def sequences(env: Env, tr: Transition) -> Sequences:
+def sequences(env: Env, rollout: Rollout) -> Sequences:
     """Return what the networks read of a rollout [T, W], as floats."""
+    tr = rollout.transitions
     obs = jnp.concatenate([tr.obs, tr.seen[-1:]]).astype(jnp.float32)
     action = as_vector(tr.action, env.action_space)
-    return Sequences(obs, action, tr.reward, tr.seen.astype(jnp.float32), 1.0 - tr.over)
+    seen = tr.seen.astype(jnp.float32)
+    return Sequences(obs, action, tr.reward, seen, 1.0 - tr.over, rollout.records[:1])
 
 
 def recurrent(env: Env, run: Run, head: int) -> Recurrent:
@@ -105,7 +108,7 @@ def recurrent(env: Env, run: Run, head: int) -> Recurrent:
         return judge(params, hs, jnp.concatenate([tr.obs, tr.seen[-1:]]), tr.action)
 
     def unroll(params: Params, read: Sequences, actions: Array) -> Evaluated:
-        inputs = (read.action, read.seen, read.reward, read.keep)
+        inputs = (read.action, read.seen, read.reward, read.keep, read.start[0])
         hs = call(encoder, params["encoder"], *inputs, method="unroll")
         return judge(params, hs, read.obs, actions)
 

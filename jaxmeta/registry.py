@@ -29,6 +29,7 @@ class EnvSpec(NamedTuple):
       horizon: steps of an episode, so that budgets are checked early; 0: not known here.
       frames: default budget, steps per seed over all workers.
       defaults: dotted fields by method name, or by "*" for every method.
+      reference: what the preset "reference" changes in it beside, in the same form.
       version: raised whenever a number that it produces changes.
       simulated: whether its maker takes the physics engine (`Run.physics`).
       rl: how policies learn in it, unless a run says otherwise: "a2c" or "ppo".
@@ -39,6 +40,7 @@ class EnvSpec(NamedTuple):
     horizon: int = 0
     frames: int = 10_000_000
     defaults: Mapping[str, Mapping[str, Any]] = NOTHING
+    reference: Mapping[str, Mapping[str, Any]] = NOTHING
     version: int = 1
     rl: str = "a2c"
     simulated: bool = False

@@ -1,6 +1,6 @@
 """Workers: one that lives through a trial, many at once, and adaptation at meta-test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -67,23 +67,24 @@ def interact(
     return Worker(worker.task, state, step.obs, memory), transition, record
 
 
-def unroll(
+def live(
     agent: Agent,
     env: Env,
     params: Params,
-    task: Task,
-    key: Key,
+    worker: Worker,
+    keys: Sequence[Key],
     split: str,
+    length: int,
     note: Note = NOTHING,
-) -> Rollout:
-    """Let one worker live through `env.horizon` steps, from the start of a trial on.
+) -> tuple[Worker, Rollout]:
+    """Let one worker go on for so many steps.
 
-    Where trials can end early, the worker goes on with a new task from `split` and an
-    empty memory; where they cannot, nothing of that kind is computed. `note` says what to
-    keep of the worker before each step, such as the environment's state.
+    Where trials can end early, it goes on with a new task from `split` and an empty memory;
+    where they cannot, nothing of that kind is computed. `keys` [3] are for actions, the
+    world, and what begins anew. `note` says what to keep of the worker before each step, such
+    as the environment's state.
     """
-    length = env.horizon
-    key_reset, key_act, key_env, key_renew = jax.random.split(key, 4)
+    key_act, key_env, key_renew = keys
     noise_act = jax.vmap(agent.draw)(jax.random.split(key_act, length))
     noise_env = jax.vmap(env.draw)(jax.random.split(key_env, length))
 
@@ -102,23 +103,56 @@ def unroll(
         worker, outputs = fixed(worker, noise)
         return renew(worker, outputs[0].over, key), outputs
 
-    worker = begin(agent, env, params, task, key_reset)
     noise = (noise_act, noise_env)
     if env.fixed_length:
         worker, (transitions, records, noted) = scan(fixed, worker, noise)
     else:
-        keys = jax.random.split(key_renew, length)
-        worker, (transitions, records, noted) = scan(renewed, worker, (noise, keys))
-    return Rollout(transitions, records, worker.memory, noted)
+        renewing = jax.random.split(key_renew, length)
+        worker, (transitions, records, noted) = scan(renewed, worker, (noise, renewing))
+    return worker, Rollout(transitions, records, worker.memory, noted)
+
+
+def unroll(
+    agent: Agent,
+    env: Env,
+    params: Params,
+    task: Task,
+    key: Key,
+    split: str,
+    note: Note = NOTHING,
+) -> Rollout:
+    """Let one worker live through `env.horizon` steps, from the start of a trial on.
+
+    `split` and `note` are as for `live`.
+    """
+    key_reset, *keys = jax.random.split(key, 4)
+    worker = begin(agent, env, params, task, key_reset)
+    return live(agent, env, params, worker, keys, split, env.horizon, note)[1]
+
+
+def begin_all(agent: Agent, env: Env, params: Params, tasks: Task, keys: Array) -> Worker:
+    """Return workers [W] at the start of their trials; `collect` begins so, too."""
+    start = lambda task, key: begin(agent, env, params, task, jax.random.split(key, 4)[0])
+    return jax.vmap(start)(tasks, keys)
+
+
+def live_all(
+    agent: Agent, env: Env, params: Params, workers: Worker, keys: Array, split: str, length: int
+) -> tuple[Worker, Rollout]:
+    """Let workers [W] go on: transitions and records [length, W], memories [W]."""
+
+    def one(worker: Worker, key: Key) -> tuple[Worker, Rollout]:
+        _, *keys = jax.random.split(key, 4)
+        return live(agent, env, params, worker, keys, split, length)
+
+    return jax.vmap(one, out_axes=(0, WORKERS_AXIS), axis_name=WORKERS)(workers, keys)
 
 
 def collect(agent: Agent, env: Env, params: Params, tasks: Task, key: Key, split: str) -> Rollout:
     """Unroll one worker per task [W]: transitions and records [T, W], memories [W]."""
-    workers = jax.tree.leaves(tasks)[0].shape[0]
-    one = lambda task, key: unroll(agent, env, params, task, key, split)
-    return jax.vmap(one, out_axes=WORKERS_AXIS, axis_name=WORKERS)(
-        tasks, jax.random.split(key, workers)
-    )
+    keys = jax.random.split(key, jax.tree.leaves(tasks)[0].shape[0])
+    workers = begin_all(agent, env, params, tasks, keys)
+    return live_all(agent, env, params, workers, keys, split, env.horizon)[1]
 
 
 class Adaptation(NamedTuple):

@@ -70,6 +70,18 @@ class PPO:
         " its time limit, whose last step has no advantage (episode; the public code on robots)",
         choices=("trial", "episode"),
     )
+    update: str = setting(
+        "trial",
+        "when policy and belief learn: after each trial, or after each of its episodes (the public"
+        " code on robots)",
+        choices=("trial", "episode"),
+    )
+    memory: str = setting(
+        "kept",
+        "where an update begins in the middle of a trial, memories are computed anew from what was"
+        " lived, or emptied (cleared; the public code's RL2)",
+        choices=("kept", "cleared"),
+    )
     epochs: int = count(2, "passes over an update's steps")
     minibatches: int = count(4, "gradient steps per pass")
     clip: float = setting(0.1, "range of the ratio and of the value's change", low=0.0)
@@ -217,6 +229,8 @@ ADDED: dict[str, Any] = {
     "imagination.returns": "imagined",
     "a2c.credit": "trial",
     "ppo.credit": "trial",
+    "ppo.update": "trial",
+    "ppo.memory": "kept",
 }
 RL = ("a2c", "ppo")  # of which a run has one
 COMMON_SECTIONS = ("trial", "networks", "evaluation")

@@ -96,8 +96,8 @@ MUTANTS = (
     Mutant(
         "mixture workers' trajectories reach the replay",
         "jaxmeta/algorithms/ldm.py",
-        "order = jnp.argsort(imagined.reshape(-1), stable=True)",
-        "order = jnp.argsort(~imagined.reshape(-1), stable=True)",
+        "order = jnp.argsort(workers.task.imagined.reshape(-1), stable=True)",
+        "order = jnp.argsort(~workers.task.imagined.reshape(-1), stable=True)",
         "tests/jaxmeta/test_algorithms.py::test_mixture_trajectories_never_reach_the_replay",
     ),
     Mutant(
@@ -164,6 +164,27 @@ MUTANTS = (
         "return tr._replace(reward=tr.env_reward) if real else tr",
         "return tr",
         "tests/jaxmeta/test_algorithms.py::test_real_returns_replace_what_was_imagined",
+    ),
+    Mutant(
+        "memories in the middle of a trial are those of old parameters",
+        "jaxmeta/phases.py",
+        "return workers._replace(memory=again(so_far))",
+        "return workers",
+        "tests/jaxmeta/test_phases.py",
+    ),
+    Mutant(
+        "half trials reach the replay",
+        "jaxmeta/phases.py",
+        "return buffers.add(replay, rows, mode, k == count - 1)",
+        "return buffers.add(replay, rows, mode)",
+        "tests/jaxmeta/test_phases.py",
+    ),
+    Mutant(
+        "gradient steps in the middle of a trial encode from an empty memory",
+        "jaxmeta/recurrent.py",
+        "read.keep, read.start[0])",
+        "read.keep, 0 * read.start[0])",
+        "tests/jaxmeta/test_phases.py",
     ),
     Mutant(
         "the greedy evaluation samples",

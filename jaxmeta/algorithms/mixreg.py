@@ -20,15 +20,16 @@ from jaxmeta.a2c import loss_towards, targets
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
 from jaxmeta.config import Run
-from jaxmeta.env import Array, Env, Key
-from jaxmeta.learner import learner
+from jaxmeta.env import Array, Key
+from jaxmeta.learner import by_policy, learner
 from jaxmeta.policy import a2c_learner, ppo_learner
 from jaxmeta.ppo import Batch
 from jaxmeta.recurrent import Sequences, recurrent, sequences
 from jaxmeta.rollout import Rollout
+from jaxmeta.trial import Trial
 
 
-def mixreg(env: Env, run: Run) -> Algorithm:
+def mixreg(env: Trial, run: Run) -> Algorithm:
     """Return RL2 with A2C or PPO on mixed trials."""
     net = recurrent(env, run, run.networks.head)
 
@@ -52,7 +53,7 @@ def mixreg(env: Env, run: Run) -> Algorithm:
         tr, mix = rollout.transitions, mixture(key, hp)
         unmixed = lax.stop_gradient(net.evaluate(params, rollout))
         advantage, returns = jax.tree.map(mix, targets(unmixed, tr, hp.a2c))
-        evaluated = net.unroll(params, mixed(sequences(env, tr), mix), tr.action)
+        evaluated = net.unroll(params, mixed(sequences(env, rollout), mix), tr.action)
         return loss_towards(evaluated, advantage, returns, hp.a2c)
 
     def mix_all(read: Sequences, batch: Batch, key: Key, hp: Hyper) -> tuple[Sequences, Batch]:
@@ -61,4 +62,4 @@ def mixreg(env: Env, run: Run) -> Algorithm:
 
     a2c = run.rl == "a2c"
     policy = a2c_learner(net, loss) if a2c else ppo_learner(env, run, net, mix_all)
-    return learner(env, run, net, policy)
+    return learner(env, run, net, net.init, by_policy(policy))

@@ -2,13 +2,13 @@
 
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import Run
-from jaxmeta.env import Env
-from jaxmeta.learner import learner
+from jaxmeta.learner import by_policy, learner
 from jaxmeta.policy import policy_learner
 from jaxmeta.recurrent import recurrent
+from jaxmeta.trial import Trial
 
 
-def rl2(env: Env, run: Run) -> Algorithm:
+def rl2(env: Trial, run: Run) -> Algorithm:
     """Return RL2, with A2C or PPO."""
     net = recurrent(env, run, run.networks.head)
-    return learner(env, run, net, policy_learner(env, run, net))
+    return learner(env, run, net, net.init, by_policy(policy_learner(env, run, net)))
