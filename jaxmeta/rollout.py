@@ -133,7 +133,7 @@ def unroll(
 def begin_all(agent: Agent, env: Env, params: Params, tasks: Task, keys: Array) -> Worker:
     """Return workers [W] at the start of their trials; `collect` begins so, too."""
     start = lambda task, key: begin(agent, env, params, task, jax.random.split(key, 4)[0])
-    return jax.vmap(start)(tasks, keys)
+    return jax.vmap(start, axis_name=WORKERS)(tasks, keys)
 
 
 def live_all(
