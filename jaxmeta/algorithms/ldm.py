@@ -97,6 +97,7 @@ def ldm(env: Trial, run: Run) -> Algorithm:
     def live_group(
         params: Params, hp: Hyper, workers: Worker, key_mixture: Key, keys: Array, length: int
     ) -> tuple[Worker, Rollout]:
+        """Draw who imagines which mixture, and let the group go on."""
         weights, imagined = mixture_weights(key_mixture, hp.imagination, run.vae.latent)
         task = workers.task._replace(weights=weights, imagined=imagined)
         workers = workers._replace(task=task)
@@ -164,7 +165,7 @@ def ldm(env: Trial, run: Run) -> Algorithm:
                 carry.params, carry.learned, rollout, phased.key(update_key(state, 2), k), hp
             )
 
-            # Only real rewards teach the belief.
+            # Only normal workers' trials teach the belief.
             trials = of(jax.tree.map(merge_groups, so_far), normals)
             replay = phased.store(carry.replay, buffers.replayed(trials), run.vae.replay, k)
             params, vae_opt, elbo_metrics = latent.learn(
