@@ -4,6 +4,9 @@ from typing import Any
 
 from jaxmeta.config import Run
 
+# The robots' environments, with the figure that shows their motion.
+ROBOTS = {"ant-direction": "8b", "ant-goal": "8c", "half-cheetah-velocity": "8d"}
+
 
 def methods(env: str, **given: Any) -> dict[str, Run]:
     """Return LDM, RL2, Mixreg, variBAD and the two oracles: 8 seeds, the paper's frames.

@@ -19,6 +19,7 @@ from experiments.figures import (
     read,
     save,
 )
+from experiments.methods import ROBOTS
 from experiments.page import Section, write_page
 from experiments.record import Results
 from experiments.summary import Row, summary, threshold, undefined, write_summary
@@ -26,7 +27,6 @@ from experiments.varied import draw_varied, varied
 from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir import POLICIES
 
-ROBOTS = ("half-cheetah-velocity", "ant-direction", "ant-goal")  # whose motion can be drawn
 # What the rules of an environment imply. The gridworld's: no route through its 18 training
 # goals, taken without being shown the goal, has a higher mean.
 FACTS = {

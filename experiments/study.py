@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import ablations, fidelity, quickstart
-from experiments.methods import methods
+from experiments.methods import ROBOTS, methods
 from jaxmeta import rundir
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError, NonFiniteError, Preempted
@@ -33,7 +33,6 @@ class Study(NamedTuple):
     then: Callable[..., Runs] | None = None
 
 
-ROBOTS = {"ant-direction": "8b", "ant-goal": "8c", "half-cheetah-velocity": "8d"}
 STUDIES: dict[str, Study] = {
     "quickstart": Study(quickstart.runs),
     "gridworld": Study(
