@@ -82,7 +82,7 @@ def parser() -> Parser:
     report = command("report", "print the table and draw the figures of runs")
     report.add_argument("dirs", metavar="DIR", type=Path, nargs="+")
     report.add_argument("--out", type=Path, help="where figures/ goes (default: beside the runs)")
-    mix = "one table for all, whatever their environment's version and lock"
+    mix = "one table for all, whatever versions they were made with"
     report.add_argument("--mix", action="store_true", help=mix)
 
     watch = command("watch", "follow a run from another terminal")

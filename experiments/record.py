@@ -3,14 +3,14 @@
 This module imports neither jax nor matplotlib, and only reads.
 """
 
-import hashlib
 import re
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmeta import registry, rundir
+from jaxmeta import manifest, registry, rundir
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import POLICIES, Death, Table
@@ -18,6 +18,7 @@ from jaxmeta.statistics import of_seeds, rows, whole_evaluations
 
 LABELS = {"rl2": "RL²", "mixreg": "Mixreg", "varibad": "variBAD", "ldm": "LDM"}
 FIRST_VERSION = 1  # of environments in manifests that are older than versions
+FIRST_PHYSICS = dict.fromkeys(manifest.PHYSICS, "3.17.0")  # the same of packages
 FILES = (rundir.TASKS, rundir.METRICS, rundir.EVALUATION)
 NO_ROWS: Table = {name: np.array([]) for name in rundir.EVALUATION_FIELDS}
 
@@ -26,7 +27,9 @@ class Origin(NamedTuple):
     """What runs must have in common to be compared."""
 
     env_version: int | None  # None: the environment is from a file
-    lock: str | None  # sha256 of the lock; None: there was none
+    # "jax 0.10.2" of each package that the numbers come from, or "jax 0.10.2 then 0.11.0" where
+    # the run was resumed under another; empty: not recorded.
+    versions: tuple[str, ...]
 
 
 class Manifest(NamedTuple):
@@ -106,17 +109,17 @@ def read_results(path: Path) -> Results:
       ConfigError: it holds no run.
     """
     run = rundir.read_run(path)
-    manifest = read_manifest(path, run.env)
+    told = read_manifest(path, run.env)
     begun = all((path / file).is_file() for file in FILES)
     tasks = rundir.read_tasks(path) if begun else []
     table = rundir.read_evaluation(path) if begun else NO_ROWS
-    alive = set(range(run.seeds)) - manifest.dead.keys()
+    alive = set(range(run.seeds)) - told.dead.keys()
     size = len(alive) * len(POLICIES) * len(tasks) * run.trial.episodes
     return Results(
         path=path,
         run=run,
         label=name(run),
-        **manifest._asdict(),
+        **told._asdict(),
         tasks=tasks,
         evaluation=whole_evaluations(of_seeds(table, alive), size),
         metrics=rundir.read_metrics(path) if begun else [],
@@ -134,20 +137,38 @@ def read_manifest(path: Path, env: str) -> Manifest:
         return Manifest("with an unreadable manifest", None, {})
 
 
-def origin(manifest: dict[str, Any], env: str) -> Origin:
-    """Return what a run comes from.
+def origin(found: dict[str, Any], env: str) -> Origin:
+    """Return what a run comes from, by its manifest.
 
     Raises:
-      ValueError: no version, or no hash, which becomes part of a folder's name.
+      ConfigError: an unknown environment.
+      ValueError: no version of the environment, or of a package.
     """
-    version = manifest.get("env_version", None if registry.is_file(env) else FIRST_VERSION)
-    lock = manifest.get("lock_sha256")
-    later = [e["changed"]["lock_sha256"][1] for e in manifest.get("resumed_from", [])
-             if "lock_sha256" in e.get("changed", {})]  # fmt: skip
-    if later:  # made under several locks: like only what was made under the same ones
-        lock = hashlib.sha256(repr([lock, *later]).encode()).hexdigest()
+    version = found.get("env_version", None if registry.is_file(env) else FIRST_VERSION)
     if not isinstance(version, int | None):
         raise ValueError(f"env_version = {version!r}")
-    if lock is not None and not re.fullmatch("[0-9a-f]{64}", lock):
-        raise ValueError(f"lock_sha256 = {lock!r}")
-    return Origin(version, lock)
+    changes = [entry.get("changed", {}) for entry in found.get("resumed_from", [])]
+    later = [changed["versions"][1] for changed in changes if "versions" in changed]
+    simulated = registry.env_spec(env).simulated
+    made = [counted(versions, simulated) for versions in (found.get("versions", {}), *later)]
+    words = []
+    for package in sorted({name for versions in made for name in versions}):
+        course = [versions.get(package, "unknown") for versions in made]
+        words.append(f"{package} {' then '.join(word for word, _ in groupby(course))}")
+    return Origin(version, tuple(words))
+
+
+def counted(versions: dict[str, str], simulated: bool) -> dict[str, str]:
+    """Return the versions of the packages that an environment's numbers come from.
+
+    Raises:
+      ValueError: one is no version, such as a text that a terminal takes for a command.
+    """
+    for name, version in versions.items():
+        if not re.fullmatch(r"[\w.+!-]{1,99}", name) or not re.fullmatch(
+            r"[\w.+!-]{1,99}", version
+        ):
+            raise ValueError(f"versions: {name!r}: {version!r}")
+    if simulated:
+        return FIRST_PHYSICS | versions if versions else {}
+    return {name: v for name, v in versions.items() if name not in manifest.PHYSICS}

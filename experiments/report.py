@@ -59,8 +59,8 @@ def report(
 
     OUT/report.html and OUT/report.md hold everything, OUT/figures the figures and summary.csv;
     by default OUT is the run's folder, or the runs' common parent. Runs on different versions
-    of the environment, or made under different locks, get tables and folders of their own,
-    unless they are to be mixed. The page compares with the run in the folder `base`, and
+    of the environment, or of a package that numbers come from, get tables and folders of their
+    own, unless they are to be mixed. The page compares with the run in the folder `base`, and
     begins with the note.
 
     Raises:

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "numpy")
+PHYSICS = ("mujoco", "mujoco-mjx")  # what simulated environments' numbers come from, beside
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "numpy", *PHYSICS)
 ROOT = Path(__file__).parent.parent
 CODE = ("jaxmeta", "envs")  # what the numbers come from
 # What bits depend on; where it changes between two sessions of a run, that is said.

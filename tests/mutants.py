@@ -351,6 +351,13 @@ MUTANTS = (
         "tests/experiments/test_claims.py",
     ),
     Mutant(
+        "a run resumed under another version of a package counts as one under the first",
+        "experiments/record.py",
+        'for versions in (found.get("versions", {}), *later)]',
+        'for versions in (found.get("versions", {}),)]',
+        "tests/experiments/test_record.py",
+    ),
+    Mutant(
         "the control paid by one worker is paid by a mixture",
         "jaxmeta/imagine.py",
         'alone = imagination.pay == "worker"',

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,8 @@ from experiments.record import Death, Manifest, Origin, read_manifest, read_resu
 from jaxmeta import rundir
 from tests.written import two_episodes, write_manifest, write_run
 
-LOCK = "0123456789abcdef" * 4
+VERSIONS = {"jax": "0.10.2", "numpy": "2.4.6"}
+ROBOT = "ant-goal"
 
 
 def read(path, env="gridworld", **manifest):
@@ -19,34 +21,63 @@ def read(path, env="gridworld", **manifest):
 
 def test_a_manifest_is_read(tmp_path):
     dead = {"3": {"update": 37, "quantity": "value_loss", "more": 1}}
-    found = read(tmp_path, status="failed", env_version=2, lock_sha256=LOCK, dead_seeds=dead)
-    assert found == Manifest("failed", Origin(2, LOCK), {3: Death(37, "value_loss")})
+    found = read(tmp_path, status="failed", env_version=2, versions=VERSIONS, dead_seeds=dead)
+    assert found == Manifest(
+        "failed", Origin(2, ("jax 0.10.2", "numpy 2.4.6")), {3: Death(37, "value_loss")}
+    )
 
 
 def test_older_manifests_are_of_the_first_version(tmp_path):
-    assert read(tmp_path).origin == Origin(1, None)
-    assert read(tmp_path, env="env.py:make").origin == Origin(None, None)
-    assert read(tmp_path, env_version=None).origin == Origin(None, None)
+    assert read(tmp_path).origin == Origin(1, ())
+    assert read(tmp_path, env="env.py:make").origin == Origin(None, ())
+    assert read(tmp_path, env_version=None).origin == Origin(None, ())
 
 
-def test_a_run_resumed_under_another_lock_is_like_no_run_under_one(tmp_path):
-    changed = {"resumed_from": [{"update": 3, "changed": {"lock_sha256": [LOCK, LOCK[::-1]]}}]}
-    one, both = read(tmp_path, lock_sha256=LOCK), read(tmp_path, lock_sha256=LOCK, **changed)
-    assert one.origin != both.origin
-    assert both.origin.env_version == 1
-    assert read(tmp_path, lock_sha256=LOCK, resumed_from=[{"update": 3}]).origin == one.origin
+def test_other_locks_with_the_same_packages_make_no_difference(tmp_path):
+    one, other = (read(tmp_path, versions=VERSIONS, lock_sha256=c * 64) for c in "ab")
+    assert one.origin == other.origin
+
+
+def test_physics_counts_where_there_is_any(tmp_path):
+    mujoco = lambda number: VERSIONS | {"mujoco": number, "mujoco-mjx": number}
+    made = lambda env, versions: read(tmp_path, env=env, versions=versions).origin
+    assert made("gridworld", VERSIONS) == made("gridworld", mujoco("3.18.0"))
+    assert made("env.py:make", VERSIONS) == made("env.py:make", mujoco("3.18.0"))
+    assert made(ROBOT, mujoco("3.17.0")) != made(ROBOT, mujoco("3.18.0"))
+    # Manifests that are older than this were all written beside MuJoCo 3.17.0.
+    assert made(ROBOT, VERSIONS) == made(ROBOT, mujoco("3.17.0"))
+    assert "mujoco-mjx 3.17.0" in made(ROBOT, VERSIONS).versions
+
+
+def test_a_run_resumed_under_other_versions_is_like_no_run_under_one(tmp_path):
+    later = VERSIONS | {"jax": "0.11.0"}
+    resumed = lambda *changed: [{"update": 3, "changed": c} for c in changed]
+    made = lambda *changed, versions=VERSIONS: (
+        read(tmp_path, versions=versions, resumed_from=resumed(*changed)).origin
+    )
+    both = made({"versions": [VERSIONS, later]})
+    assert both == Origin(1, ("jax 0.10.2 then 0.11.0", "numpy 2.4.6"))
+    assert both == made({"versions": [VERSIONS, later]}, {"devices": [[], ["cpu"]]})
+    assert both not in (made(), made(versions=later))
+    assert made({"lock_sha256": ["a" * 64, "b" * 64]}) == made()
+    physics = VERSIONS | {"mujoco": "3.17.0", "mujoco-mjx": "3.17.0"}
+    assert made({"versions": [VERSIONS, physics]}) == made()
+    assert read(tmp_path, versions=VERSIONS, resumed_from=[{"update": 3}]).origin == made()
 
 
 BAD = [
     {"resumed_from": 3},
-    {"resumed_from": [{"changed": {"lock_sha256": 3}}]},
+    {"resumed_from": [{"changed": {"versions": 3}}]},
     {"status": 3},
     {"status": "finished\x1b[2J"},
     {"env_version": "../2"},
     {"env_version": 1.5},
-    {"lock_sha256": "../.."},
-    {"lock_sha256": LOCK + "\n"},
-    {"lock_sha256": 3},
+    {"versions": {"jax": "../.."}},
+    {"versions": {"jax": "0.10.2\n"}},
+    {"versions": {"jax": 3}},
+    {"versions": {"\x1b[2J": "1"}},
+    {"versions": ["jax"]},
+    {"resumed_from": [{"changed": {"versions": [{}, {"jax": "\x1b[2J"}]}}]},
     {"dead_seeds": [1]},
     {"dead_seeds": None},
     {"dead_seeds": {"one": {"update": 1, "quantity": "kl"}}},
@@ -83,3 +114,12 @@ def test_dead_seeds_have_no_part_in_the_evaluation(tmp_path):
 def test_it_imports_no_jax():
     code = "import sys, experiments.record; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_published_study_is_one_group():
+    """Its runs need not share a lock."""
+    study = Path(__file__).parents[2] / "experiments" / "results" / "gridworld"
+    paths = sorted(manifest.parent for manifest in study.glob("*/manifest.json"))
+    origins = {read_results(path).origin for path in paths}
+    assert len(paths) >= 5
+    assert len(origins) == 1 and None not in origins

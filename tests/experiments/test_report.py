@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import subprocess
 import sys
 
@@ -21,7 +22,7 @@ def both(*stems):
 
 PAGE = {"report.md", "report.html"}
 DRAWN = {"summary.csv", *both("curves", "first_episode", "adaptation")}
-LOCKS = {letter: letter * 64 for letter in "ab"}
+JAX = {number: {"jax": f"0.{number}.0", "numpy": "2.4.6"} for number in (10, 11)}
 
 
 @pytest.fixture(autouse=True)
@@ -153,10 +154,10 @@ def summary_of(folder):
 
 def test_runs_on_two_versions_of_an_environment_have_tables_apart(tmp_path, capsys):
     for place, (name, version) in enumerate({"a": 2, "b": 1, "c": 1}.items()):
-        one_seed(tmp_path / name, place, env_version=version, lock_sha256=LOCKS["a"])
+        one_seed(tmp_path / name, place, env_version=version, versions=JAX[10])
     found = report([tmp_path])
     assert summary_of(tmp_path / "figures") == {"RL² (b)": 1, "RL² (c)": 2}  # the largest group
-    other = tmp_path / "figures-env-2-lock-aaaaaaaaaaaa"
+    (other,) = tmp_path.glob("figures-env-2-versions-????????????")
     assert summary_of(other) == {"RL² (a)": 0}
     for folder in (tmp_path / "figures", other):
         assert {file.name for file in folder.iterdir()} == DRAWN
@@ -165,27 +166,35 @@ def test_runs_on_two_versions_of_an_environment_have_tables_apart(tmp_path, caps
     text = words(capsys)
     assert "WARNING: these runs cannot be compared" in text
     assert (
-        f"{tmp_path}/b, {tmp_path}/c: environment version 1, lock aaaaaaaaaaaa"
+        f"{tmp_path}/b, {tmp_path}/c: environment version 1, jax 0.10.0, numpy 2.4.6"
         f" {tmp_path}/a: environment version 2 "
     ) in text
     assert text.count("Greedy: 1 rollout per task") == 2  # two tables
 
 
 def test_of_equal_groups_the_first_given_comes_first(tmp_path, capsys):
-    a = one_seed(tmp_path / "a", 1, lock_sha256=LOCKS["a"], learn="oracle")
-    b = one_seed(tmp_path / "b", 2, lock_sha256=LOCKS["b"])
+    a = one_seed(tmp_path / "a", 1, versions=JAX[10], learn="oracle")
+    b = one_seed(tmp_path / "b", 2, versions=JAX[11])
     for given in ([a, b], [b, a]):
         report(given, tmp_path / "out")
         value = {a: 1, b: 2}[given[0]]
         assert list(summary_of(tmp_path / "out" / "figures").values()) == [value]
-        assert f"{given[1]}: lock {given[1].name * 12} " in words(capsys)
-    names = {"figures", "figures-env-none-lock-aaaaaaaaaaaa", "figures-env-none-lock-bbbbbbbbbbbb"}
-    assert {folder.name for folder in (tmp_path / "out").iterdir()} == names | PAGE
+        assert f"{given[1]}: jax 0.{ ({a: 10, b: 11}[given[1]]) }.0 environment" in words(capsys)
+    folders = {folder.name for folder in (tmp_path / "out").iterdir()} - PAGE - {"figures"}
+    assert len(folders) == 2  # one for each, whichever came second
+    assert all(re.fullmatch("figures-env-none-versions-[0-9a-f]{12}", name) for name in folders)
+
+
+def test_a_package_that_only_one_names_is_told(tmp_path, capsys):
+    one_seed(tmp_path / "a", 1, versions=JAX[10])
+    one_seed(tmp_path / "b", 2, versions={"jax": "0.10.0"})
+    report([tmp_path])
+    assert f"{tmp_path}/b: without numpy 2.4.6 " in words(capsys)
 
 
 def test_a_manifest_that_says_nothing_is_a_group_of_its_own(tmp_path, capsys):
-    one_seed(tmp_path / "a", 1, lock_sha256=LOCKS["a"])
-    one_seed(tmp_path / "b", 2, lock_sha256="../../somewhere")
+    one_seed(tmp_path / "a", 1, versions=JAX[10])
+    one_seed(tmp_path / "b", 2, versions={"jax": "../../somewhere"})
     (one_seed(tmp_path / "c", 3) / rundir.MANIFEST).write_text('{"status": "finis')
     (one_seed(tmp_path / "d", 4) / rundir.MANIFEST).unlink()
     report([tmp_path])
@@ -225,8 +234,8 @@ def test_runs_that_differ_in_nothing_are_compared_without_a_warning(tmp_path, ca
     for name, manifest in {"old": {}, "new": {"env_version": 1}}.items():
         run = two_episodes(env="gridworld-extrapolation", seeds=1)
         tests = ("test1", "test2")
-        lock = {"lock_sha256": LOCKS["a"]}
-        write_run(tmp_path / name, run, [[1]], [[1]], tests=tests, **manifest, **lock)
+        of = {"versions": JAX[10]}
+        write_run(tmp_path / name, run, [[1]], [[1]], tests=tests, **manifest, **of)
     assert len(report([tmp_path]).rows) == 2
     text = words(capsys)
     assert "WARNING" not in text
