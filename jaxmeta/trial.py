@@ -69,7 +69,7 @@ class Trial(Wrapper):
                 over=over,
                 env_reward=step.env_reward,
                 bad=step.bad,
-                limit=last & ~step.last,
+                limit=last & (~step.last | step.limit),
             ),
         )
 

@@ -154,7 +154,7 @@ MUTANTS = (
     Mutant(
         "a fall counts as a time limit",
         "jaxmeta/trial.py",
-        "limit=last & ~step.last,",
+        "limit=last & (~step.last | step.limit),",
         "limit=last,",
         "tests/jaxmeta/test_trial.py",
     ),

@@ -125,6 +125,19 @@ def test_a_trial_starts_with_the_environments_start_and_flag_0(walks):
     np.testing.assert_array_equal(obs, np.stack([first % 50, zero, tasks, zero], 1))
 
 
+def test_an_environments_own_limit_is_a_limit():
+    class Limited(Restless):
+        def step(self, noise, state, action, task):
+            state, step = super().step(noise, state, action, task)
+            return state, step._replace(last=True, limit=action == 0)
+
+    env = trial(Limited(), EPISODES)
+    state, _ = env.reset(jax.random.key(0), 3)
+    for action in (0, 1):
+        _, step = env.step(env.draw(jax.random.key(1)), state, jnp.int32(action), 3)
+        assert bool(step.last) and bool(step.limit) == (action == 0)
+
+
 def test_horizon_and_spaces_are_those_of_a_trial():
     env = trial(Restless(), EPISODES)
     assert env.horizon == EPISODES * HORIZON
