@@ -1,5 +1,7 @@
 """Evaluation on fixed tasks: the meta-test, greedy and sampled, episode by episode."""
 
+import dataclasses
+import json
 from typing import Any
 
 import jax
@@ -24,12 +26,17 @@ def evaluation_tasks(env: Trial) -> tuple[Task, list[dict[str, Any]]]:
     described = [
         {
             "split": split,
-            "task": jax.tree.map(lambda x, i=i: np.asarray(x[i]).tolist(), tasks),
+            "task": plain(jax.tree.map(lambda x, i=i: np.asarray(x[i]).tolist(), tasks)),
             "best_return": None if np.isnan(best[i]) else round(float(best[i]), 6),
         }
         for i, split in enumerate(splits)
     ]
     return tasks, described
+
+
+def plain(task: Any) -> Any:
+    """Return a task of Python numbers as JSON has it; a dataclass becomes an object."""
+    return json.loads(json.dumps(task, default=dataclasses.asdict))
 
 
 def evaluation_key(task: Array | int, rollout: Array | int) -> Key:
