@@ -35,6 +35,8 @@ _WHERE = {
     "greedy": "agent",
     "adaptation": "rollout",
     "collect": "rollout",
+    "play": "playing",
+    "Played": "playing",
     "Algorithm": "algorithm",
 }
 __all__ = [*_WHERE, "__version__"]

@@ -48,7 +48,7 @@ def test_blocks_are_in_their_language(page):
 @each_page
 def test_commands_are_accepted(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("bandit.py", "fading_rl2.py"):
+    for name in ("bandit.py", "fading_rl2.py", "poles.py"):
         Path(name).touch()
     targets = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
     variables = set(re.findall(r"^([A-Z]+) +\?=", MAKEFILE, re.MULTILINE))

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.__main__ import main
@@ -48,6 +49,16 @@ def test_the_documented_environment_is_the_one_of_the_tests():
 def test_an_environment_in_one_file(empty):
     space = follow(DOCS / "tutorial" / "environment.md", everything=False)
     assert list(space["played"].returns) == [4, 4] or list(space["played"].returns) == [3, 4]
+
+
+def test_from_gymnax_to_gymnasium(empty):
+    pytest.importorskip("gymnax")  # not locked for Python 3.12
+    space = follow(DOCS / "tutorial" / "gym.md", everything=False)
+    steps = space["played"].transitions
+    assert [*np.add.reduceat(steps.reward, [0, steps.last.argmax() + 1])] == [
+        *space["played"].returns
+    ]
+    assert (steps.env_reward == 1).all() and 10 < len(steps.last) <= 100
 
 
 def test_a_method_in_one_file(empty):
