@@ -117,3 +117,12 @@ ENVIRONMENTS = {
         simulated=True,
     ),
 }
+
+# The same with real contact forces, which the public code's version of MuJoCo leaves at zero.
+CONTACT = {"ant-direction": "that cost", "ant-goal": "that are seen, and cost"}
+ENVIRONMENTS |= {
+    f"{name}-contact": ENVIRONMENTS[name]._replace(
+        make=f"{ENVIRONMENTS[name].make}_contact", about=f"{name} with contact forces {what}"
+    )
+    for name, what in CONTACT.items()
+}

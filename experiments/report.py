@@ -19,12 +19,12 @@ from experiments.figures import (
     read,
     save,
 )
-from experiments.methods import ROBOTS
 from experiments.page import Section, write_page
 from experiments.record import Results
 from experiments.summary import Row, summary, threshold, undefined, write_summary
 from experiments.varied import draw_varied, varied
 from jaxmeta.errors import CheckpointError, ConfigError
+from jaxmeta.registry import env_spec
 from jaxmeta.rundir import POLICIES
 
 # What the rules of an environment imply. The gridworld's: no route through its 18 training
@@ -109,7 +109,7 @@ def report_group(
     if results[0].run.env in ("gridworld", "gridworld-extrapolation"):
         map_files, lines = draw_maps(results, folder)
         files += map_files
-    elif results[0].run.env in ROBOTS:
+    elif env_spec(results[0].run.env).simulated:
         motion_files, lines = draw_motions(results, folder)
         files += motion_files
     drawn = table(results, rows)
@@ -305,7 +305,7 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
         return save(motion_figures.draw_velocities(by), folder, "velocities"), remarks
     files = save(motion_figures.draw_paths(by), folder, "paths")
     imagining = [result for result, _ in by if result.run.imagination is not None]
-    if env == "ant-goal" and imagining:
+    if env in ("ant-goal", "ant-goal-contact") and imagining:
         files += draw_imagined_goals(imagining, folder)
     return files, remarks
 

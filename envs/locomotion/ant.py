@@ -69,7 +69,7 @@ class AntGoal(Robot):
     """A task is a place (x, y), float32 [2], metres; a step lasts 0.05 s. Falls are ignored.
 
     The observation is qpos (15) and qvel (14). The public code appends 84 contact forces,
-    which its version of MuJoCo leaves at zero; here they are left out.
+    which its version of MuJoCo leaves at zero; here they are left out (but see AntGoalContact).
     """
 
     robot = ANT
@@ -114,6 +114,51 @@ class AntGoal(Robot):
         return jnp.asarray(np.round(places, 12), jnp.float32)
 
 
+class AntDirectionContact(AntDirection):
+    """Ant-direction with contact forces that cost; they are not seen."""
+
+    forces = True
+
+    def paid(self, moved: Moved, task: Task) -> Array:
+        """Return what Ant-direction pays, less what contacts cost."""
+        return super().paid(moved, task) - contact_cost(moved.after)
+
+
+class AntGoalContact(AntGoal):
+    """Ant-goal with contact forces that are seen, and cost.
+
+    The observation is qpos (15), qvel (14), and the contact forces in [-1, 1]: torque and force
+    for the world (zero) and each of 13 bodies (84), as in the public code with MuJoCo 1.5.
+    """
+
+    forces = True
+
+    @property
+    def observed(self) -> list[str]:
+        """Return what each entry of an observation is."""
+        bodies = range(self.physics.model.nbody)
+        return super().observed + [f"force {i} on body {body}" for body in bodies for i in range(6)]
+
+    def observe(self, state: State) -> Array:
+        """Return the observation [113]."""
+        return jnp.concatenate([super().observe(state), clipped_forces(state)])
+
+    def paid(self, moved: Moved, task: Task) -> Array:
+        """Return what Ant-goal pays, less what contacts cost."""
+        return super().paid(moved, task) - contact_cost(moved.after)
+
+
+def clipped_forces(state: State) -> Array:
+    """Return a state's contact forces in [-1, 1], [84]."""
+    assert state.forces is not None
+    return jnp.clip(state.forces, -1.0, 1.0)
+
+
+def contact_cost(state: State) -> Array:
+    """Return 0.0005 |f|^2 for the contact forces f in [-1, 1]."""
+    return effort(0.0005, clipped_forces(state))
+
+
 def ant_direction(backend: str = "auto") -> AntDirection:
     """Train on the axes' four directions, test on the diagonals."""
     return AntDirection(backend)
@@ -122,3 +167,13 @@ def ant_direction(backend: str = "auto") -> AntDirection:
 def ant_goal(backend: str = "auto") -> AntGoal:
     """Train within 1 m and beyond 2.5 m (up to 3), test between."""
     return AntGoal(backend)
+
+
+def ant_direction_contact(backend: str = "auto") -> AntDirectionContact:
+    """Return Ant-direction with contact forces that cost."""
+    return AntDirectionContact(backend)
+
+
+def ant_goal_contact(backend: str = "auto") -> AntGoalContact:
+    """Return Ant-goal with contact forces that are seen, and cost."""
+    return AntGoalContact(backend)

@@ -56,8 +56,8 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def c_advance(model: mujoco.MjModel, frame_skip: int) -> Advance:
-    """Return one step of C MuJoCo, in float64 on all cores.
+def c_advance(model: mujoco.MjModel, frame_skip: int, forces: bool) -> Advance:
+    """Return one step of C MuJoCo, in float64 on all cores, with contact forces or without.
 
     A simulation's result is bit for bit that of mj_step alone, whoever else is in the batch.
     """
@@ -67,10 +67,10 @@ def c_advance(model: mujoco.MjModel, frame_skip: int) -> Advance:
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     batches = Batches(model)
     inputs = (model.nq, model.nv, model.nv, model.nu)
-    outputs = (model.nq, model.nv, model.nv, 3)
+    outputs = (model.nq, model.nv, model.nv, 3, *([6 * model.nbody] if forces else []))
 
     def on_host(packed: Array) -> np.ndarray:
-        """Return [..., nq + 2 nv + 3] for [..., nq + 2 nv + nu]."""
+        """Return [..., sum(outputs)] for [..., sum(inputs)]."""
         given = np.asarray(packed)
         qpos, qvel, warmstart, ctrl = split(given.reshape(-1, given.shape[-1]), inputs)
         with batches.one(len(qpos)) as batch:
@@ -78,14 +78,17 @@ def c_advance(model: mujoco.MjModel, frame_skip: int) -> Advance:
             batch.qpos, batch.qvel, batch.qacc_warmstart, batch.ctrl = qpos, qvel, warmstart, ctrl
             torso = batch.xpos[:, 1]  # a view, filled by the step
             batch.step(nstep=frame_skip)
+            parts = [batch.qpos, batch.qvel, batch.qacc_warmstart, torso]
+            if forces:
+                parts = [part.copy() for part in parts]  # what follows writes to views
+                felt = batch.cfrc_ext
+                batch.forward()
+                parts.append(felt.reshape(len(felt), -1))
             with np.errstate(over="ignore"):  # a diverged simulation
-                parts = (batch.qpos, batch.qvel, batch.qacc_warmstart, torso)
                 after = np.concatenate(parts, axis=1, dtype=given.dtype)
         return after.reshape(*given.shape[:-1], sum(outputs))
 
-    def advance(
-        qpos: Array, qvel: Array, warmstart: Array, ctrl: Array
-    ) -> tuple[Array, Array, Array, Array]:
+    def advance(qpos: Array, qvel: Array, warmstart: Array, ctrl: Array) -> tuple[Array, ...]:
         packed = jnp.concatenate([qpos, qvel, warmstart, ctrl])
         shape = jax.ShapeDtypeStruct((sum(outputs),), packed.dtype)
         after = jax.pure_callback(on_host, shape, packed, vmap_method="broadcast_all")

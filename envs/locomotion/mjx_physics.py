@@ -31,22 +31,24 @@ PLANE_CAPSULE = (mjx.GeomType.PLANE, mjx.GeomType.CAPSULE)
 _correcting = threading.RLock()
 
 
-def mjx_advance(model: mujoco.MjModel, frame_skip: int, backend: str) -> Advance:
-    """Return one step of MJX ("mjx") or of MJX-Warp ("warp"), in float32.
+def mjx_advance(model: mujoco.MjModel, frame_skip: int, backend: str, forces: bool) -> Advance:
+    """Return one step of MJX ("mjx", with contact forces or without) or of MJX-Warp ("warp").
+
+    It calculates in float32.
 
     Between substeps only what a step depends on is carried, not all of MJX's data.
     """
     model = copy.copy(model)
     model.opt.iterations, model.opt.ls_iterations = ITERATIONS, LS_ITERATIONS
+    if forces:  # the sensor is for C; here it would cost a pass over all bodies in every substep
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
     warp = backend == "warp"
     impl, room = ("warp", {"naconmax": WARP_CONTACTS}) if warp else ("jax", {})
     with jax.ensure_compile_time_eval():  # it may be made while something is traced
         on_device = mjx.put_model(model, impl=impl)
         nothing = mjx.make_data(model, impl=impl, **room)
 
-    def advance(
-        qpos: Array, qvel: Array, warmstart: Array, ctrl: Array
-    ) -> tuple[Array, Array, Array, Array]:
+    def advance(qpos: Array, qvel: Array, warmstart: Array, ctrl: Array) -> tuple[Array, ...]:
         def substep(_: Any, carry: tuple) -> tuple:
             qpos, qvel, warmstart, _ = carry
             data = nothing.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
@@ -64,7 +66,14 @@ def mjx_advance(model: mujoco.MjModel, frame_skip: int, backend: str) -> Advance
             jax.default_matmul_precision("highest"),
             jax.numpy_rank_promotion("allow"),
         ):
-            return lax.fori_loop(0, frame_skip, substep, (qpos, qvel, warmstart, torso))
+            after = lax.fori_loop(0, frame_skip, substep, (qpos, qvel, warmstart, torso))
+            return (*after, felt(after[0], after[1], after[2], ctrl)) if forces else after
+
+    def felt(qpos: Array, qvel: Array, warmstart: Array, ctrl: Array) -> Array:
+        """Return the contact forces in a state, [6 bodies]."""
+        data = nothing.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
+        data = mjx.rne_postconstraint(on_device, mjx.forward(on_device, data))
+        return data._impl.cfrc_ext.reshape(-1)
 
     return advance
 

@@ -33,10 +33,14 @@ class State(NamedTuple):
     # last substep (Euler) or of its last Runge-Kutta stage. `qpos` has no such lag.
     torso: Array
     bad: Array  # [] bool: the last step diverged and was not taken
+    # [6 bodies] where asked for: MuJoCo's `cfrc_ext`, a torque (N m) and a force (N) for each body
+    # and the world, from what touches it in this state, under the last controls.
+    forces: Array | None = None
 
 
-# One step of an engine: (qpos, qvel, warmstart, ctrl) -> (qpos, qvel, warmstart, torso).
-Advance = Callable[[Array, Array, Array, Array], tuple[Array, Array, Array, Array]]
+# One step of an engine: (qpos, qvel, warmstart, ctrl) -> (qpos, qvel, warmstart, torso) and, where
+# asked for, forces.
+Advance = Callable[[Array, Array, Array, Array], tuple[Array, ...]]
 
 
 class Physics:
@@ -46,10 +50,11 @@ class Physics:
       model: the compiled model, float64.
       frame_skip: substeps of a step.
       dt: seconds of a step.
+      forces: whether states have contact forces.
     """
 
-    def __init__(self, model: mujoco.MjModel, frame_skip: int, backend: str):
-        self.model, self.frame_skip = model, frame_skip
+    def __init__(self, model: mujoco.MjModel, frame_skip: int, backend: str, forces: bool):
+        self.model, self.frame_skip, self.forces = model, frame_skip, forces
         self.dt = frame_skip * model.opt.timestep
         self._asked = backend
         self._origin, self._slope = torso_map(model)
@@ -68,19 +73,23 @@ class Physics:
         if self.backend == "c":
             from envs.locomotion.c_physics import c_advance
 
-            return c_advance(self.model, self.frame_skip)
+            return c_advance(self.model, self.frame_skip, self.forces)
         from envs.locomotion.mjx_physics import mjx_advance
 
-        return mjx_advance(self.model, self.frame_skip, self.backend)
+        return mjx_advance(self.model, self.frame_skip, self.backend, self.forces)
 
     def begin(self, qpos: Array, qvel: Array) -> State:
-        """Return a robot at positions [nq] and velocities [nv]; quaternions become units."""
+        """Return a robot at positions [nq] and velocities [nv]; quaternions become units.
+
+        Its forces are zero, as they are where nothing touches the floor yet.
+        """
         for at in self._quaternions:
             unit = qpos[at : at + 4] / jnp.linalg.norm(qpos[at : at + 4])
             qpos = qpos.at[at : at + 4].set(unit)
         # A sum, not a product of matrices, which accelerators round.
         torso = jnp.asarray(self._origin + (qpos[:, None] * self._slope).sum(0), qpos.dtype)
-        return State(qpos, qvel, jnp.zeros_like(qvel), torso, jnp.zeros((), bool))
+        forces = jnp.zeros(6 * self.model.nbody, qpos.dtype) if self.forces else None
+        return State(qpos, qvel, jnp.zeros_like(qvel), torso, jnp.zeros((), bool), forces)
 
     def step(self, state: State, ctrl: Array) -> State:
         """Return the robot `frame_skip` substeps later; MuJoCo clamps ctrl [nu] to its range.
@@ -94,10 +103,12 @@ class Physics:
         after = self._advance(state.qpos, state.qvel, state.warmstart, ctrl)
         for x in after:
             fine &= sane(x)
-        return where(fine, State(*after, bad=jnp.zeros((), bool)), before)
+        qpos, qvel, warmstart, torso, *forces = after
+        moved = State(qpos, qvel, warmstart, torso, jnp.zeros((), bool), *forces)
+        return where(fine, moved, before)
 
 
-def physics(xml: str, frame_skip: int, backend: str = "auto") -> Physics:
+def physics(xml: str, frame_skip: int, backend: str = "auto", forces: bool = False) -> Physics:
     """Return the physics of the model in `xml` (MJCF).
 
     Args:
@@ -107,6 +118,8 @@ def physics(xml: str, frame_skip: int, backend: str = "auto") -> Physics:
       frame_skip: substeps of a step, each of the model's timestep.
       backend: "c" (C MuJoCo on the CPU), "mjx", "warp" (MJX's other engine, for NVIDIA GPUs) or
         "auto": C where JAX's default device is a CPU, MJX elsewhere.
+      forces: whether states have contact forces, which cost one more forward pass per step; MJX's
+        other engine has none.
 
     Raises:
       ConfigError: an unknown or unavailable backend; JAX was used too early for C; another kind
@@ -114,6 +127,8 @@ def physics(xml: str, frame_skip: int, backend: str = "auto") -> Physics:
     """
     if backend not in BACKENDS:
         raise ConfigError(f"physics = {backend!r}: must be one of {', '.join(BACKENDS)}")
+    if backend == "warp" and forces:
+        raise ConfigError("physics = 'warp': has no contact forces; must be auto, c or mjx")
     if backend == "warp" and importlib.util.find_spec("warp") is None:
         raise ConfigError(
             "physics = 'warp': needs the package warp-lang, which is not installed;"
@@ -124,7 +139,10 @@ def physics(xml: str, frame_skip: int, backend: str = "auto") -> Physics:
     spec = mujoco.MjSpec.from_string(xml)
     for numeric in list(spec.numerics):
         spec.delete(numeric)
-    return Physics(spec.compile(), frame_skip, backend)
+    if forces:  # C MuJoCo calculates them for a sensor only
+        of = {"objtype": mujoco.mjtObj.mjOBJ_BODY, "objname": spec.worldbody.bodies[0].name}
+        spec.add_sensor(name="forces", type=mujoco.mjtSensor.mjSENS_FRAMELINACC, **of)
+    return Physics(spec.compile(), frame_skip, backend, forces)
 
 
 def ask_for_callbacks(backend: str) -> None:

@@ -34,9 +34,10 @@ class Robot(Env):
     splits = ("train", "test")
     simulated = True
     robot: str  # see robots.py
+    forces = False  # whether states have contact forces
 
     def __init__(self, backend: str = "auto"):
-        self.physics: Physics = physics(xml(self.robot), FRAME_SKIP, backend)
+        self.physics: Physics = physics(xml(self.robot), FRAME_SKIP, backend, self.forces)
         model = self.physics.model
         self.dt = self.physics.dt
         self.qpos0 = jnp.asarray(model.qpos0, jnp.float32)

@@ -25,7 +25,8 @@ LIVED = ("obs", "action", "reward", "next_obs", "seen", "last", "over", "discoun
 def test_a_trial_is_step_by_step_that_of_the_meta_test(policy, boundary):
     run = tiny_run("rl2", {"trial.boundary": boundary})
     world, algorithm = build(run)
-    params = algorithm.params(algorithm.init(jax.random.key(1), hyper(run)))
+    start = algorithm.params(algorithm.init(jax.random.key(1), hyper(run)))
+    params = jax.tree.map(lambda x: 4 * x, start)  # so that memories decide what is done
     agent, key = policy(algorithm.agent), jax.random.key(2)
     expected = jax.jit(lambda: adaptation(agent, world, params, GOAL, key))()
     played = play(agent, params, world, to_gymnasium(world.env, GOAL), key)
@@ -76,6 +77,16 @@ CONSTANT = Agent(
 def lived(env, boundary="terminal"):
     action = np.array([2.0, -0.25], np.float32)
     return play(CONSTANT, action, robot_world(boundary), env, jax.random.key(0))
+
+
+def test_one_memory_lasts_through_all_episodes():
+    counting = CONSTANT._replace(
+        act=lambda params, memory, obs, noise: (params * memory, memory),
+        observe=lambda params, memory, tr: memory + 1,
+    )
+    one = np.ones(2, np.float32)
+    played = play(counting, one, robot_world(), Corridor(), jax.random.key(0))
+    assert played.transitions.action[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
