@@ -13,7 +13,7 @@ STUDIES := gridworld reward-maps gridworld-extrapolation dropout-ablation worker
 	half-cheetah-velocity ant-direction ant-goal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart $(STUDIES) test test-library test-rest test-all test-faults mutants lint docs lock bench clean
+.PHONY: help setup quickstart $(STUDIES) test test-library test-rest test-all test-faults mutants lint docs lock bench bench-gpu clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,9 +77,15 @@ $(VENV)/.docs: $(STAMP) requirements-docs.lock
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-docs.lock
 	@touch $@
 
-bench: $(STAMP) ## frames/s per method, as a share of the matmul peak; physics beside MuJoCo in C
-	$(PY) -m experiments bench --out $(OUT)/bench.jsonl $(ARGS)
-	$(PY) -m experiments bench physics --out $(OUT)/bench.jsonl $(ARGS)
+bench: $(STAMP) ## our targets for speed; frames/s, memory, compiling per method; physics beside C
+	$(PY) -m experiments bench targets --out $(OUT)/bench.jsonl $(ARGS)
+	$(PY) -m experiments bench training --out $(OUT)/bench-training.jsonl $(ARGS)
+	$(PY) -m experiments bench physics --out $(OUT)/bench-physics.jsonl $(ARGS)
+
+GPU_WORKERS := 16 256 1024 4096
+bench-gpu: $(STAMP) ## the same on a GPU, minutes (LOCK=requirements-cuda.lock brings JAX for it)
+	$(PY) -m experiments bench gpu --workers $(GPU_WORKERS) --seeds 1 8 --out $(OUT)/bench-gpu.jsonl $(ARGS)
+	$(PY) -m experiments bench physics --workers 1024 4096 16384 --engines mjx --out $(OUT)/bench-gpu-physics.jsonl $(ARGS)
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header

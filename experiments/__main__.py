@@ -108,11 +108,13 @@ def parser() -> Parser:
         "--out", type=Path, metavar="FILE", help=".gif or .mp4 (default: DIR/figures/task-N.gif)"
     )
 
-    bench = command("bench", "measure speed: of training, or of the physics of robots")
-    bench.add_argument("what", nargs="?", choices=("training", "physics"), default="training")
+    bench = command("bench", "measure speed: of training, of physics, or against our targets")
+    bench.add_argument("what", nargs="?", choices=("training", "gpu", "physics", "targets"),
+                       default="training")  # fmt: skip
     bench.add_argument("--out", type=Path, default=Path("runs/bench.jsonl"))
     bench.add_argument("--workers", type=int, nargs="+", default=[16, 128, 1024])
     bench.add_argument("--methods", nargs="+", default=["rl2", "mixreg", "varibad", "ldm"])
+    bench.add_argument("--seeds", type=int, nargs="+", default=[1], help="trained side by side")
     bench.add_argument("--engines", nargs="+", choices=("c", "mjx"), default=["c", "mjx"])
     return top
 
@@ -306,18 +308,23 @@ def study_command(args: argparse.Namespace) -> int:
 
 
 def bench_command(args: argparse.Namespace) -> None:
-    """Measure speed: of training on one core, of physics on all."""
+    """Measure speed: of training and of the targets on one core of a CPU, of physics on all."""
     if args.what == "physics":
         from experiments.physics_speed import bench_physics
 
         bench_physics(args.out, args.workers, args.engines)
         return
-    if hasattr(os, "sched_setaffinity"):  # before jax makes its threads
+    if args.what == "targets":
+        from experiments.targets import bench_targets
+
+        bench_targets(args.out)
+        return
+    if args.what == "training" and hasattr(os, "sched_setaffinity"):  # before jax has threads
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
     from experiments.bench import bench
 
-    bench(args.out, args.methods, args.workers)
+    bench(args.out, args.methods, args.workers, args.seeds, accelerated=args.what == "gpu")
 
 
 COMMANDS: dict[str, Any] = {

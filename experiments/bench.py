@@ -9,22 +9,31 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType
 from rich.console import Console
 from rich.table import Table
 
 from jaxmeta import buffers
 from jaxmeta.algorithm import Algorithm, hyper
 from jaxmeta.config import Run
+from jaxmeta.errors import ConfigError
 from jaxmeta.loading import build
 from jaxmeta.manifest import now, processor
-from jaxmeta.programs import Course, no_progress, progress_like, run_updates
+from jaxmeta.programs import Course, course_like, members, run_updates, starter
+from jaxmeta.seeds import SEEDS, over_seeds
 from jaxmeta.trial import Trial
 
+PARTS = ("rollout", "policy", "vae")
+COLUMNS = (
+    "method", "workers", "seeds", "VAE batch", "frames/s", *PARTS, "of peak", "compiling", "traces",
+    "memory",
+)  # fmt: skip
 REPEATS = 5  # timings of each thing; the fastest counts
 SECONDS = 2.0  # of training per timing, about
 
@@ -54,8 +63,9 @@ def seconds_in_a_loop(function: Callable[[Any], Any], params: Any, times: int = 
     return seconds(jax.jit(lambda p: jax.lax.fori_loop(0, times, again, p)), params) / times
 
 
-def matmul_peak(size: int = 1024) -> float:
+def matmul_peak() -> float:
     """Return the best rate of `jnp.dot` on float32 squares, in GFLOP/s."""
+    size = 1024 if jax.default_backend() == "cpu" else 8192
     a = jax.random.normal(jax.random.key(0), (size, size))
     return 2 * size**3 / seconds(jax.jit(jnp.dot), a, a) / 1e9
 
@@ -97,38 +107,88 @@ def update_gflop(run: Run, env: Trial) -> float:
     return 2 * total / 1e9
 
 
-def measure(run: Run) -> dict[str, Any]:
-    """Return frames/s of a run's training step, and its parts' shares."""
+class Prepared(NamedTuple):
+    """A run's training step, compiled."""
+
+    run: Run
+    env: Trial
+    algorithm: Algorithm
+    course: Course
+    updates: Any  # (course, first, count) -> course; the argument is donated
+    compile_s: float
+    traces: int  # of the step
+
+
+def prepare(run: Run) -> Prepared:
+    """Compile a run's training step for all its seeds, on one device."""
     env, algorithm = build(run)
-    hp = hyper(run)
-    state = jax.jit(algorithm.init)(jax.random.key(0), hp)
-    course = Course(state, no_progress(progress_like(algorithm, state)))
-    updates = jax.jit(run_updates(algorithm), donate_argnums=0)
-    course = jax.block_until_ready(updates(course, jnp.int32(0), jnp.int32(1)))
+    traced: list[None] = []
+
+    def step(state: Any) -> Any:
+        traced.append(None)
+        return algorithm.step(state)
+
+    counted = algorithm._replace(step=step)
+    mesh = jax.make_mesh((1,), (SEEDS,), (AxisType.Auto,), devices=jax.devices()[:1])
+    who = members(run)
+    updates = jax.jit(over_seeds(mesh, run_updates(counted)), donate_argnums=0)
     start = time.perf_counter()
-    course = jax.block_until_ready(updates(course, jnp.int32(0), jnp.int32(3)))
-    count = max(2, int(3 * SECONDS / (time.perf_counter() - start)))
+    compiled = updates.lower(course_like(who, algorithm), jnp.int32(0), jnp.int32(1)).compile()
+    taken = time.perf_counter() - start
+    course = starter(mesh, algorithm)(who)
+    return Prepared(run, env, algorithm, course, compiled, taken, len(traced))
+
+
+def peak_bytes(compiled: Any) -> int:
+    """Return the most memory that a program holds at a time, its arguments included."""
+    memory = compiled.memory_analysis()
+    given = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return given - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+
+
+def update_seconds(prepared: Prepared) -> tuple[float, Course]:
+    """Return the fastest of several timings of an update, and where training is then."""
+
+    def timed(course: Course, count: int) -> tuple[float, Course]:
+        start = time.perf_counter()
+        course = jax.block_until_ready(prepared.updates(course, jnp.int32(0), jnp.int32(count)))
+        return (time.perf_counter() - start) / count, course
+
+    _, course = timed(prepared.course, 1)
+    about, course = timed(course, 3)
+    count = max(2, int(SECONDS / about))
     best = float("inf")
     for _ in range(REPEATS):
-        start = time.perf_counter()
-        course = jax.block_until_ready(updates(course, jnp.int32(0), jnp.int32(count)))
-        best = min(best, (time.perf_counter() - start) / count)
-    state = course.state
+        taken, course = timed(course, count)
+        best = min(best, taken)
+    return best, course
+
+
+def measure(prepared: Prepared, parts: bool = True) -> dict[str, Any]:
+    """Return frames/s of a run's training step, its memory, and by wish its parts' shares."""
+    run, env, algorithm = prepared.run, prepared.env, prepared.algorithm
+    best, course = update_seconds(prepared)
+    result = {
+        "method": run.method,
+        "workers": run.workers,
+        "seeds": run.seeds,
+        "vae_batch": run.vae.batch if run.vae else None,
+        "frames_per_s": run.seeds * run.frames_per_update(env.env.horizon) / best,
+        "update_ms": 1e3 * best,
+        "gflop": run.seeds * update_gflop(run, env),
+        "compile_s": prepared.compile_s,
+        "traces": prepared.traces,
+        "peak_mib": peak_bytes(prepared.updates) / 2**20,
+    }
+    if not parts:
+        return result
+    state = jax.tree.map(lambda x: x[0], course.state)
     rollout = seconds_in_a_loop(
         lambda params: algorithm.collect(state._replace(params=params)), state.params
     )
     vae = vae_seconds(run, algorithm, state) if run.vae else 0.0
-    return {
-        "method": run.method,
-        "workers": run.workers,
-        "vae_batch": run.vae.batch if run.vae else None,
-        "frames_per_s": run.frames_per_update(env.env.horizon) / best,
-        "update_ms": 1e3 * best,
-        "rollout": rollout / best,
-        "vae": vae / best,
-        "policy": 1 - (rollout + vae) / best,
-        "gflop": update_gflop(run, env),
-    }
+    shares = {"rollout": rollout / best, "vae": vae / best, "policy": 1 - (rollout + vae) / best}
+    return result | shares
 
 
 def vae_seconds(run: Run, algorithm: Algorithm, state: Any) -> float:
@@ -145,33 +205,65 @@ def vae_seconds(run: Run, algorithm: Algorithm, state: Any) -> float:
     return steps * seconds_in_a_loop(gradient, algorithm.params(state))
 
 
-def bench(out: Path, methods: list[str], workers: list[int]) -> None:
-    """Print a table of speeds and append them to `out`."""
-    console = Console()
-    peak = matmul_peak()
-    machine = {"time": now(), "processor": processor(), "peak_gflops": peak, "jax": jax.__version__}
-    table = Table(title=f"gridworld, one core of {processor()}: matmul peak {peak:.0f} GFLOP/s")
-    for name in (
-        "method",
-        "workers",
-        "VAE batch",
-        "frames/s",
-        "rollout",
-        "policy",
-        "VAE",
-        "of peak",
-    ):
-        table.add_column(name, justify="right")
+def machine() -> dict[str, Any]:
+    """Return what a measurement depends on beside the code."""
+    device = jax.devices()[0]
+    return {
+        "time": now(),
+        "processor": processor(),
+        "device": f"{device.platform} {device.device_kind}",
+        "jax": jax.__version__,
+        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
+        "peak_gflops": matmul_peak(),
+    }
+
+
+def write(out: Path, *rows: dict[str, Any]) -> None:
+    """Append rows to a file of JSON lines."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    for method in methods:
-        for count in workers:
-            result = measure(Run(env="gridworld", method=method, workers=count))
+    with out.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def bench(
+    out: Path, methods: list[str], workers: list[int], seeds: list[int], accelerated: bool = False
+) -> None:
+    """Print a table of speeds and append them to `out`.
+
+    An accelerator's programs are compiled side by side, and are not taken apart, which would
+    double the time that compiling takes.
+
+    Raises:
+      ConfigError: an accelerator was asked for, and there is none, or not, and there is one.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    if accelerated == on_cpu:
+        what = "gpu" if on_cpu else "training"
+        raise ConfigError(f"bench {what}: JAX's default device is {jax.devices()[0].device_kind}")
+    console, facts = Console(), machine()
+    peak = facts["peak_gflops"]
+    where = f"one core of {facts['processor']}" if on_cpu else facts["device"]
+    table = Table(title=f"gridworld, {where}: matmul peak {peak:,.0f} GFLOP/s")
+    for name in COLUMNS:
+        table.add_column(name, justify="right")
+    runs = [
+        Run(env="gridworld", method=method, workers=count, seeds=beside)
+        for method in methods
+        for count in workers
+        for beside in seeds
+    ]
+    with ThreadPoolExecutor(1 if on_cpu else len(runs)) as pool:
+        for prepared in pool.map(prepare, runs) if on_cpu else list(pool.map(prepare, runs)):
+            result = measure(prepared, parts=on_cpu)
             share = result["gflop"] / (result["update_ms"] / 1e3) / peak
-            with out.open("a") as file:
-                file.write(json.dumps(machine | result | {"of_peak": share}) + "\n")
-            shares = [f"{result[part]:.0%}" for part in ("rollout", "policy", "vae")]
+            write(out, facts | result | {"of_peak": share})
             fps = f"{result['frames_per_s']:,.0f}"
-            row = (method, str(count), str(result["vae_batch"] or ""), fps, *shares, f"{share:.0%}")
-            table.add_row(*row)
-            console.print(f"{method} {count}: {fps} frames/s, {share:.0%} of the peak")
+            run = prepared.run
+            table.add_row(
+                run.method, str(run.workers), str(run.seeds), str(result["vae_batch"] or ""), fps,
+                *(f"{result[part]:.0%}" if part in result else "" for part in PARTS),
+                f"{share:.0%}", f"{result['compile_s']:.1f} s", str(result["traces"]),
+                f"{result['peak_mib']:,.0f} MiB",
+            )  # fmt: skip
+            console.print(f"{run.method} {run.workers} x {run.seeds}: {fps} frames/s")
     console.print(table)

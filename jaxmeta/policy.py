@@ -11,6 +11,7 @@ from jax import lax
 from jaxmeta.a2c import a2c_loss, by_group, descend, encoder_optimiser, policy_optimiser, targets
 from jaxmeta.agent import Params, Transition
 from jaxmeta.algorithm import Hyper, Metrics
+from jaxmeta.blocks import average
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.normalise import Statistics, merge, merge_returns, no_samples, scale_down
@@ -66,7 +67,10 @@ def part(params: Params, groups: tuple[str, ...]) -> Params:
 
 
 def a2c_learner(net: Recurrent, loss: Loss | None = None) -> PolicyLearner:
-    """Return one step of gradient descent per rollout, by default on the A2C loss."""
+    """Return one step of gradient descent per rollout, by default on the A2C loss.
+
+    A loss given in its place may have workers meet, and sees all of them at once.
+    """
 
     def plain(params: Params, rollout: Rollout, key: Key, hp: Hyper) -> tuple[Array, Metrics]:
         return a2c_loss(net.evaluate(params, rollout), rewarded(rollout.transitions, hp), hp.a2c)
@@ -82,9 +86,13 @@ def a2c_learner(net: Recurrent, loss: Loss | None = None) -> PolicyLearner:
     def learn(
         params: Params, learned: Learned, rollout: Rollout, key: Key, hp: Hyper
     ) -> tuple[Params, Learned, Metrics]:
-        of = lambda own: chosen(params | own, rollout, key, hp)
         own = part(params, GROUPS)
-        grads, metrics = jax.grad(of, has_aux=True)(own)
+
+        def gradient(rollout: Rollout) -> tuple[Params, Metrics]:
+            of = lambda own: chosen(params | own, rollout, key, hp)
+            return jax.grad(of, has_aux=True)(own)
+
+        grads, metrics = gradient(rollout) if loss else average(gradient, rollout)
         own, opt = descend(optimiser(hp), grads, learned.opt, own)
         metrics |= {"grad_norm": optax.tree.norm(grads)}
         return params | own, learned._replace(opt=opt), metrics

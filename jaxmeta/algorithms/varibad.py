@@ -1,13 +1,14 @@
 """variBAD (Zintgraf et al. 2020): a policy that acts on the belief's mean and logvar.
 
 Policy and belief share one encoder. With A2C, as in LDM's gridworld, the RL loss and the ELBO
-go through it in one backward pass. With PPO, as in MuJoCo, the policy takes beliefs as they
-are, and the ELBO alone trains the encoder.
+train it together, by the sum of their gradients. With PPO, as in MuJoCo, the policy takes
+beliefs as they are, and the ELBO alone trains the encoder.
 """
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxmeta import buffers
@@ -16,8 +17,9 @@ from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
 from jaxmeta.belief import Belief, variational_belief
 from jaxmeta.belief_learner import belief_learner
+from jaxmeta.blocks import average
 from jaxmeta.config import Run
-from jaxmeta.env import Array, Env, Key
+from jaxmeta.env import Env, Key
 from jaxmeta.learner import Way, learner
 from jaxmeta.policy import ppo_learner
 from jaxmeta.recurrent import Recurrent, recurrent
@@ -66,12 +68,15 @@ def jointly(run: Run, net: Recurrent, belief: Belief) -> Way:
         key_batch, key_elbo = jax.random.split(key)
         batch = buffers.sample(replay, key_batch, run.vae.batch)
 
-        def loss(params: Params) -> tuple[Array, Metrics]:
-            rl_loss, metrics = a2c_loss(net.evaluate(params, rollout), rollout.transitions, hp.a2c)
-            elbo_loss, elbo_metrics = belief.elbo(params, batch, key_elbo, hp.vae)
-            return rl_loss + elbo_loss, metrics | elbo_metrics
+        def rl_gradient(rollout: Rollout) -> tuple[Params, Metrics]:
+            of = lambda params: a2c_loss(net.evaluate(params, rollout), rollout.transitions, hp.a2c)
+            return jax.grad(of, has_aux=True)(params)
 
-        grads, metrics = jax.grad(loss, has_aux=True)(params)
+        rl_grads, metrics = average(rl_gradient, rollout)
+        elbo = jax.grad(belief.elbo, has_aux=True)
+        elbo_grads, elbo_metrics = elbo(params, batch, key_elbo, hp.vae)
+        grads = jax.tree.map(jnp.add, rl_grads, elbo_grads)
+        metrics |= elbo_metrics
         params, opt = descend(optimiser(hp), grads, opt, params)
         return params, opt, metrics | {"grad_norm": optax.tree.norm(grads)}
 

@@ -1,0 +1,153 @@
+"""Our own targets for speed, each a ratio of two measurements of one run on this machine."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from rich.console import Console
+from rich.table import Table
+
+from experiments import workers
+from experiments.bench import machine, measure, prepare, update_seconds, write
+from jaxmeta import buffers
+from jaxmeta.algorithm import hyper
+from jaxmeta.belief import Belief
+from jaxmeta.config import Run
+from jaxmeta.loading import build
+
+MANY = 1024  # workers
+DRAWS = 16  # gradients that a noise is estimated from
+
+
+class Target(NamedTuple):
+    """A number, what we want of it, and what it was made from."""
+
+    name: str
+    value: float
+    goal: float
+    baseline: dict[str, Any]
+    at_most: bool = False  # else at least
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is reached."""
+        return self.value <= self.goal if self.at_most else self.value >= self.goal
+
+    def row(self) -> dict[str, Any]:
+        """Return the target as it is written."""
+        return {
+            "target": self.name,
+            "value": self.value,
+            "goal": self.goal,
+            "at_most": self.at_most,
+            "met": self.met,
+            "baseline": self.baseline,
+        }
+
+
+def speed(run: Run) -> float:
+    """Return the frames per second of a run's training step."""
+    return measure(prepare(run), parts=False)["frames_per_s"]
+
+
+def of_peak(facts: dict[str, Any]) -> Iterator[Target]:
+    """RL2: how near to the matmul peak, and what of it is left with many workers."""
+    few = measure(prepare(Run(method="rl2")), parts=False)
+    gflops = few["gflop"] / (few["update_ms"] / 1e3)
+    share = gflops / facts["peak_gflops"]
+    yield Target("rl2, 16 workers: share of the matmul peak", share, 0.5, few)
+    many = speed(Run(method="rl2", workers=MANY))
+    ratio = many / few["frames_per_s"]
+    yield Target(f"rl2: frames/s of {MANY} workers over those of 16", ratio, 0.8, few)
+
+
+def pairs(facts: dict[str, Any]) -> Iterator[Target]:
+    """LDM: random (latent, step) pairs against all of them, with the gradient's noise."""
+    by_pairs = {}
+    for kind in ("all", "random"):
+        prepared = prepare(Run(method="ldm").replace({"vae.pairs": kind}))
+        taken, course = update_seconds(prepared)
+        by_pairs[kind] = prepared.run.frames_per_update(prepared.env.env.horizon) / taken
+    state = jax.tree.map(lambda x: x[0], course.state)  # some updates old, its replay filled
+    noise = {kind: gradient_noise(state, kind) for kind in by_pairs}
+    baseline = {"frames_per_s": by_pairs, "gradient_noise": noise}
+    ratio = by_pairs["random"] / by_pairs["all"]
+    yield Target("ldm: frames/s of random pairs over those of all", ratio, 6.0, baseline)
+    yield Target("ldm: frames/s with all pairs", by_pairs["all"], 8_000.0, baseline)
+
+
+def gradient_noise(state: Any, kind: str) -> float:
+    """Return the deviation of the ELBO's gradient on one batch, as a share of its norm.
+
+    What varies is what an update draws: latents, dropout, and with random pairs the pairs.
+    """
+    run = Run(method="ldm").replace({"vae.pairs": kind})
+    belief = build(run)[1].belief
+    assert isinstance(belief, Belief)
+    batch = buffers.sample(state.replay, jax.random.key(0), run.vae.batch)
+
+    def gradient(key: jax.Array) -> jax.Array:
+        of = lambda params: belief.elbo(params, batch, key, hyper(run).vae)[0]
+        return ravel_pytree(jax.grad(of)(state.params))[0]
+
+    drawn = jax.lax.map(gradient, jax.random.split(jax.random.key(1), DRAWS))
+    return float(jnp.sqrt(drawn.var(0, ddof=1).sum()) / jnp.linalg.norm(drawn.mean(0)))
+
+
+def cores(facts: dict[str, Any]) -> Iterator[Target]:
+    """Four seeds of LDM on two cores against one."""
+    on = {n: speed_on(sorted(ALLOWED)[:n]) for n in (1, 2)}
+    baseline = {"frames_per_s": on, "cores": len(ALLOWED)}
+    yield Target("ldm, 4 seeds: two cores over one", on[2] / on[1], 1.8, baseline)
+
+
+def speed_on(chosen: list[int]) -> float:
+    """Return the frames per second of four seeds in a process of its own, on chosen cores."""
+    code = (
+        f"import os; os.sched_setaffinity(0, {chosen})\n"
+        "from experiments.speed import frames_per_s\n"
+        "from jaxmeta.config import Run\n"
+        "print(max(frames_per_s(Run(method='ldm', seeds=4)) for _ in range(3)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def methods(facts: dict[str, Any]) -> Iterator[Target]:
+    """LDM's step against RL2's, many workers, with the settings that we recommend there."""
+    taken = {
+        method: update_seconds(prepare(workers.setting(method, MANY)))[0]
+        for method in ("rl2", "ldm")
+    }
+    baseline = {"update_s": taken, "vae.batch": workers.setting("ldm", MANY).vae.batch}
+    ratio = taken["ldm"] / taken["rl2"]
+    yield Target(f"{MANY} workers: time of ldm's step over rl2's", ratio, 1.5, baseline, True)
+
+
+ALLOWED = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+ALL: tuple[Callable[[dict[str, Any]], Iterable[Target]], ...] = (of_peak, pairs, cores, methods)
+
+
+def bench_targets(out: Path) -> None:
+    """Measure all targets on one core, print them and write one line each to `out`, anew."""
+    if ALLOWED:  # before jax makes its threads
+        os.sched_setaffinity(0, {max(ALLOWED)})
+    facts = machine()
+    console, table = Console(), Table(title=f"one core of {facts['processor']}")
+    for name in ("target", "value", "goal", "met"):
+        table.add_column(name, justify="left" if name == "target" else "right")
+    out.unlink(missing_ok=True)
+    for measured in ALL:
+        for target in measured(facts):
+            write(out, target.row() | {"machine": facts})
+            wanted = f"{'<=' if target.at_most else '>='} {target.goal:,g}"
+            number = f"{target.value:,.3g}" if target.value < 100 else f"{target.value:,.0f}"
+            table.add_row(target.name, number, wanted, "yes" if target.met else "NO")
+            console.print(target.name, number, wanted, highlight=False)
+    console.print(table)
