@@ -10,7 +10,7 @@ FRAMES ?=
 ARGS   ?=
 
 STUDIES := gridworld reward-maps gridworld-extrapolation dropout-ablation worker-ratio-ablation fidelity \
-	half-cheetah-velocity ant-direction ant-goal
+	half-cheetah-velocity ant-direction ant-goal workers
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart $(STUDIES) test test-library test-rest test-all test-faults mutants lint docs lock bench bench-gpu clean
@@ -40,6 +40,7 @@ worker-ratio-ablation: ## test goals by the number of mixture workers
 fidelity: ## which of LDM's settings decide how many test goals it reaches
 half-cheetah-velocity: ## Figures 7 and 8d: all methods on the half-cheetah, 8 seeds of 50M frames
 ant-direction: ## Figures 7 and 8b: all methods on the Ant's directions, 8 seeds of 200M frames
+workers: ## RL2 and LDM with 16 to 4,096 workers, for a GPU
 ant-goal: ## Figures 7 and 8c: all methods on the Ant's goals, 8 seeds of 200M frames
 
 # Two processes, a core and a compilation cache (which JAX does not write atomically) for each.

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import ablations, fidelity, quickstart
+from experiments import ablations, fidelity, quickstart, workers
 from experiments.methods import ROBOTS, methods
 from jaxmeta import rundir
 from jaxmeta.config import Run
@@ -59,6 +59,12 @@ STUDIES: dict[str, Study] = {
         "A screen: it ranks the factors, and with so few seeds decides about none of them. The two"
         " with the largest effect are trained longer in final/; all others stay undecided.",
         fidelity.finals,
+    ),
+    "workers": Study(
+        workers.runs,
+        "ldm-16",
+        "What a larger batch of workers gives, with the settings that we recommend for it. Up to"
+        " 4,096 of them: for an accelerator.",
     ),
     **{
         env: Study(

@@ -12,9 +12,9 @@ PAPER = 7e-4  # both learning rates of A2C
 # By workers: the learning rate as a multiple of the paper's, the ELBO's batch, updates to train.
 SETTINGS = {
     16: (1, 25, 26_042),
-    256: (2, 50, 4_000),
-    1024: (4, 75, 2_000),
-    4096: (4, 300, 1_500),
+    256: (4, 50, 2_000),
+    1024: (4, 75, 1_500),
+    4096: (8, 300, 1_000),
 }
 
 
