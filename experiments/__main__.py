@@ -124,6 +124,10 @@ def how_options(command: argparse.ArgumentParser) -> None:
         help="seconds (120s, the default) or updates (50u) between checkpoints",
     )  # fmt: skip
     command.add_argument(
+        "--mesh", metavar="seeds=S,groups=G",
+        help="devices: S for the seeds, times G for each one's workers (default: for seeds only)",
+    )  # fmt: skip
+    command.add_argument(
         "--debug-nans", action="store_true",
         help="write nothing, but name the operation that makes the first NaN (slow)",
     )  # fmt: skip
@@ -154,7 +158,7 @@ def read_command(argv: list[str]) -> argparse.Namespace:
 
 def run_of(args: argparse.Namespace) -> Run:
     """Return the Run that a `train` command line describes."""
-    own = {"command", *BASE, "out", "checkpoint_every", "debug_nans"}
+    own = {"command", *BASE, "out", "checkpoint_every", "debug_nans", "mesh"}
     given = {k: v for k, v in vars(args).items() if k not in own and v is not None}
     registry.require_file("env", args.env)
     registry.require_file("method", args.method)
@@ -201,10 +205,12 @@ def resume_command(args: argparse.Namespace) -> int:
 
 def train_in(run: Run, out: Path, args: argparse.Namespace) -> int:
     """Train a run in its folder, from wherever it is; return the exit code."""
-    from jaxmeta import rundir
+    from jaxmeta import meshes, rundir
     from jaxmeta.periods import period
 
     period(args.checkpoint_every)
+    if args.mesh is not None:
+        meshes.check(run, meshes.shape(args.mesh))
     if args.debug_nans:
         rundir.check(run, out)
         return debug_nans(run, out)
@@ -216,7 +222,7 @@ def train_in(run: Run, out: Path, args: argparse.Namespace) -> int:
 
         from experiments.progress import train_with_progress
 
-        train_with_progress(run, out, args.checkpoint_every)
+        train_with_progress(run, out, args.checkpoint_every, args.mesh)
         print(f"{out}: finished; `jaxmeta report {out}` draws it")
     dead = rundir.dead_seeds(out)
     for seed, death in dead.items():

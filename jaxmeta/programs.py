@@ -160,7 +160,9 @@ def compile_programs(
     start = starter(mesh, algorithm)
     like = course_like(who, algorithm)
     placed = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread)
-    chunk = jax.jit(over_seeds(mesh, run_updates(algorithm)), donate_argnums=0)
+    # What comes out must fit what goes in, wherever the compiler would rather leave it.
+    updates = over_seeds(mesh, run_updates(algorithm))
+    chunk = jax.jit(updates, donate_argnums=0, out_shardings=spread)
     compiled = chunk.lower(jax.tree.map(placed, like), jnp.int32(0), jnp.int32(1)).compile()
     return Programs(
         start=lambda: start(who),

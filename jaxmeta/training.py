@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxmeta import checkpoint, manifest, registry, rundir
+from jaxmeta import checkpoint, manifest, meshes, registry, rundir
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import Run
 from jaxmeta.env import Env
@@ -30,7 +30,7 @@ from jaxmeta.loading import (
 from jaxmeta.periods import Period, period
 from jaxmeta.programs import Course, Programs, compile_programs, course_like, members
 from jaxmeta.runwriter import RunWriter
-from jaxmeta.seeds import device_names, seed_mesh
+from jaxmeta.seeds import device_mesh, device_names, seed_mesh
 from jaxmeta.session import COURSE, Journey, Session, Status
 from jaxmeta.settings import one_line
 from jaxmeta.signals import stop_requests
@@ -48,6 +48,7 @@ def train(
     method: Method | None = None,
     watch: Callable[[Status], None] = lambda status: None,
     checkpoint_every: str = "120s",
+    mesh: str | None = None,
 ) -> Result:
     """Train all seeds of a run together and write its directory.
 
@@ -61,6 +62,8 @@ def train(
       method: replaces the method that the run names.
       watch: is told how it goes, after every chunk.
       checkpoint_every: "120s" or "50u" (updates); decides when, never what the bits are.
+      mesh: the devices that share the work, as "seeds=2,groups=4": 2 spread the seeds, and for
+        each of these 4 its workers. By default as many as divide the seeds evenly.
 
     Raises:
       ConfigError: bad input; nothing was written.
@@ -70,18 +73,19 @@ def train(
       CheckpointError: a checkpoint could not be written, or all that are there are damaged.
     """
     path, how = Path(out), How(watch, period(checkpoint_every))
+    wanted = meshes.shape(mesh) if mesh is not None else None
     if rundir.check(run, path) == "finished":
         try:
             return read_result(path, env, method)
         except CheckpointError as error:  # the last updates can be repeated
             log.warning("%s", error)
     rundir.require_free(path)
-    mesh = seed_mesh(run.seeds)  # before anything else uses JAX
+    devices = device_mesh(run, wanted)  # before anything else uses JAX
     world, algorithm = build(run, env, method)
     with rundir.locked(path), stop_requests() as stop_asked:
         rundir.check(run, path)  # once more, now that nobody else can write
         open_writer = lambda *told: RunWriter(run, path, *told)
-        train_members({path: run}, path, mesh, world, algorithm, open_writer, how, stop_asked)
+        train_members({path: run}, path, devices, world, algorithm, open_writer, how, stop_asked)
     return read_result(path, env, method)
 
 
@@ -168,6 +172,7 @@ def facts_of(run: Run, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     files = [registry.file_of(name) for name in (run.env, run.method) if registry.is_file(name)]
     own_code = [path for path in files if path.is_file()]  # else it was handed over
     facts = manifest.describe(device_names(mesh), flags, own_code)
+    facts["mesh"] = dict(mesh.shape)
     return facts | {"env_version": registry.env_version(run.env)}
 
 
