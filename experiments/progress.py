@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
 from experiments.words import QUIET_S, news, remaining
-from jaxmeta import meshes
+from jaxmeta import hosts, meshes
 from jaxmeta.config import Run
 from jaxmeta.debugging import find_nan
 from jaxmeta.loading import Result, build
@@ -22,7 +22,9 @@ from jaxmeta.worker import run_program
 def train_with_progress(
     run: Run, out: Path, checkpoint_every: str = "120s", mesh: str | None = None
 ) -> Result:
-    """Train a run, or go on with it, and show how it goes."""
+    """Train a run, or go on with it, and show how it goes, if this is the first process."""
+    if not hosts.is_first():
+        return train(run, out, checkpoint_every=checkpoint_every, mesh=mesh)
     console = Console()
     wanted = None if mesh is None else meshes.shape(mesh)
     devices = device_mesh(run, wanted)  # before an environment uses JAX
@@ -40,7 +42,7 @@ def train_with_progress(
             f"{used} of {cores()} cores in use: a multiple of {cores()} seeds would fill them"
         )
     with shown(console, run.method) as watch:
-        return train(run, out, checkpoint_every=checkpoint_every, watch=watch, mesh=mesh)
+        return train(run, out, watch=watch, checkpoint_every=checkpoint_every, mesh=mesh)
 
 
 def train_program_with_progress(path: Path, checkpoint_every: str) -> None:

@@ -14,7 +14,7 @@ from jaxmeta.algorithm import Algorithm, Hyper, Metrics, State, hyper
 from jaxmeta.config import Run
 from jaxmeta.env import Array
 from jaxmeta.evaluation import evaluate
-from jaxmeta.seeds import SEEDS, over_seeds
+from jaxmeta.seeds import SEEDS, over_seeds, whole
 from jaxmeta.trial import Trial
 
 PARAMS = "params"  # the name in `first_bad` of the parameters themselves
@@ -130,6 +130,7 @@ class Programs(NamedTuple):
       no_progress: () -> a course's progress before the first update.
       test: params -> `evaluate`'s result.
       norms: params -> the norm of every leaf.
+      whole: makes what the others return readable in every process (`seeds.whole`).
     """
 
     start: Callable[[], Course]
@@ -138,6 +139,7 @@ class Programs(NamedTuple):
     no_progress: Callable[[], Progress]
     test: Callable[[Params], Any]
     norms: Callable[[Params], Any]
+    whole: Callable[[Any], Any]
 
 
 def compile_programs(
@@ -171,4 +173,5 @@ def compile_programs(
         no_progress=jax.jit(lambda: no_progress(like.progress), out_shardings=spread),
         test=jax.jit(over_seeds(mesh, test)),
         norms=jax.jit(jax.vmap(norms)),
+        whole=whole(mesh),
     )

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
 from jax._src.xla_bridge import backends_are_initialized  # there is no public name for it
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxmeta import hosts
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.meshes import AXES, Shape, check, check_physics, divisors
+from jaxmeta.meshes import AXES, Shape, check, check_physics, divisors, largest
 
 SEEDS, GROUPS = AXES  # of the mesh; the second only where a seed's workers are divided
 
@@ -45,36 +47,45 @@ def seed_mesh(seeds: int) -> Mesh:
 
 
 def device_mesh(run: Run, wanted: Shape | None = None) -> Mesh:
-    """Return the devices that share a run: `wanted`, or those of `seed_mesh`.
+    """Return the devices that share a run: `wanted`, or as many as can share it.
+
+    One process alone spreads seeds only, as `seed_mesh` does. Several have equal shares.
 
     Raises:
       ConfigError: they do not divide the run, or there are not so many.
     """
+    processes = hosts.count()
     if wanted is None:
-        return seed_mesh(run.seeds)
-    check(run, wanted)
-    ask_for_devices(wanted.size)
+        ask_for_devices(divisor(run.seeds, cores()))
+        wanted = largest(run, len(jax.devices()), processes)
+    check(run, wanted, processes)
+    ask_for_devices(wanted.size // processes)
     check_physics(run, wanted, jax.default_backend())
     return mesh_of(wanted)
 
 
 def mesh_of(shape: Shape) -> Mesh:
-    """Return the first devices as a mesh; it has the axis of groups only where there are any.
+    """Return each process's first devices as a mesh; it has an axis of groups only if need be.
 
     Raises:
       ConfigError: there are not so many devices.
     """
-    devices = jax.devices()
-    if shape.size > len(devices):
+    devices, count = jax.devices(), hosts.count()
+    if jax.process_count() != count:
+        raise ConfigError(
+            f"num_processes = {count}: but JAX has {jax.process_count()}; call"
+            " jaxmeta.join_hosts instead of jax.distributed.initialize"
+        )
+    share = shape.size // count
+    chosen = [d for p in range(count) for d in jax.local_devices(process_index=p)[:share]]
+    if len(chosen) < shape.size:
         raise ConfigError(
             f"mesh = {shape}: needs {shape.size} devices, but {len(devices)} are there"
             f" ({devices[0].platform})"
         )
     axes = {SEEDS: shape.seeds} | ({GROUPS: shape.groups} if shape.groups > 1 else {})
-    return jax.make_mesh(
-        tuple(axes.values()), tuple(axes), (AxisType.Auto,) * len(axes),
-        devices=devices[: shape.size],
-    )  # fmt: skip
+    grid = np.array(chosen).reshape(tuple(axes.values()))
+    return Mesh(grid, tuple(axes), axis_types=(AxisType.Auto,) * len(axes))
 
 
 def divisor(n: int, most: int) -> int:
@@ -126,3 +137,14 @@ def spread(tree: Any) -> Any:
     if GROUPS not in jax.sharding.get_abstract_mesh().axis_names:
         return tree
     return jax.tree.map(lambda x: lax.with_sharding_constraint(x, P(GROUPS)), tree)
+
+
+def whole(mesh: Mesh) -> Callable[[Any], Any]:
+    """Return what makes arrays of the mesh readable here: copies, if they are elsewhere, too.
+
+    All processes must call it for the same arrays.
+    """
+    if not mesh.is_multi_process:
+        return lambda tree: tree
+    gather = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, P()))
+    return lambda tree: jax.tree.map(lambda x: x.addressable_data(0), gather(tree))
