@@ -46,6 +46,19 @@ def seed_mesh(seeds: int) -> Mesh:
     return mesh_of(Shape(divisor(seeds, len(jax.devices()))))
 
 
+def ask_for_mesh(run: Run, wanted: Shape | None) -> None:
+    """Ask JAX for the devices of `device_mesh` on the CPU; in vain once it has been used.
+
+    Raises:
+      ConfigError: they do not divide the run.
+    """
+    if wanted is None:
+        ask_for_devices(divisor(run.seeds, cores()))
+    else:
+        check(run, wanted, hosts.count())
+        ask_for_devices(wanted.size // hosts.count())
+
+
 def device_mesh(run: Run, wanted: Shape | None = None) -> Mesh:
     """Return the devices that share a run: `wanted`, or as many as can share it.
 
@@ -54,12 +67,9 @@ def device_mesh(run: Run, wanted: Shape | None = None) -> Mesh:
     Raises:
       ConfigError: they do not divide the run, or there are not so many.
     """
-    processes = hosts.count()
+    ask_for_mesh(run, wanted)
     if wanted is None:
-        ask_for_devices(divisor(run.seeds, cores()))
-        wanted = largest(run, len(jax.devices()), processes)
-    check(run, wanted, processes)
-    ask_for_devices(wanted.size // processes)
+        wanted = largest(run, len(jax.devices()), hosts.count())
     check_physics(run, wanted, jax.default_backend())
     return mesh_of(wanted)
 

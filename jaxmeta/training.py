@@ -32,7 +32,7 @@ from jaxmeta.periods import Period, period
 from jaxmeta.programs import Course, Programs, compile_programs, course_like, members
 from jaxmeta.resuming import restore_for_all, resumption
 from jaxmeta.runwriter import RunWriter
-from jaxmeta.seeds import device_mesh, device_names, seed_mesh
+from jaxmeta.seeds import ask_for_mesh, device_mesh, device_names, seed_mesh
 from jaxmeta.session import COURSE, Journey, Session, Status, as_json
 from jaxmeta.settings import one_line
 from jaxmeta.signals import stop_requests
@@ -81,19 +81,21 @@ def train(
     """
     path, how = Path(out), How(watch, period(checkpoint_every))
     wanted = meshes.shape(mesh) if mesh is not None else None
-    devices = device_mesh(run, wanted)  # before anything else uses JAX
-    world, algorithm = build(run, env, method)
-    with hosts.together(), contextlib.ExitStack() as stack:
+    ask_for_mesh(run, wanted)  # before anything uses JAX
+    with hosts.together():
         if hosts.told(lambda: rundir.check(run, path)) == "finished":
             try:
                 return result_for_all(path, run, env, method)
             except CheckpointError as error:  # the last updates can be repeated
                 log.warning("%s", error)
-        hosts.by_first(lambda: stack.enter_context(rundir.locked(path)), None)
-        stop_asked = stack.enter_context(stop_requests())
-        hosts.told(lambda: rundir.check(run, path))  # once more: now nobody else can write
-        open_writer = lambda *told: RunWriter(run, path, *told)
-        train_members({path: run}, path, devices, world, algorithm, open_writer, how, stop_asked)
+        devices = device_mesh(run, wanted)
+        world, algorithm = build(run, env, method)
+        with contextlib.ExitStack() as stack:
+            hosts.by_first(lambda: stack.enter_context(rundir.locked(path)), None)
+            asked = stack.enter_context(stop_requests())
+            hosts.told(lambda: rundir.check(run, path))  # once more: now nobody else can write
+            open_writer = lambda *told: RunWriter(run, path, *told)
+            train_members({path: run}, path, devices, world, algorithm, open_writer, how, asked)
         return result_for_all(path, run, env, method)
 
 
