@@ -13,9 +13,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from experiments.launch import HOW, how_options, train_in
 from jaxmeta import registry, signals
 from jaxmeta.config import BASE, Run
-from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError, Preempted
+from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError, PeerLost, Preempted
 from jaxmeta.sections import SECTIONS
 from jaxmeta.settings import field_names
 
@@ -119,18 +120,6 @@ def parser() -> Parser:
     return top
 
 
-def how_options(command: argparse.ArgumentParser) -> None:
-    """Add what decides how a run is trained, but not what it gives."""
-    command.add_argument(
-        "--checkpoint-every", metavar="PERIOD", default="120s",
-        help="seconds (120s, the default) or updates (50u) between checkpoints",
-    )  # fmt: skip
-    command.add_argument(
-        "--debug-nans", action="store_true",
-        help="write nothing, but name the operation that makes the first NaN (slow)",
-    )  # fmt: skip
-
-
 def about_field(owner: type[Any], name: str) -> str:
     """Return a field's meaning and default, for --help."""
     found = next(f for f in fields(owner) if f.name == name)
@@ -156,7 +145,7 @@ def read_command(argv: list[str]) -> argparse.Namespace:
 
 def run_of(args: argparse.Namespace) -> Run:
     """Return the Run that a `train` command line describes."""
-    own = {"command", *BASE, "out", "checkpoint_every", "debug_nans"}
+    own = {"command", *BASE, "out", *HOW}
     given = {k: v for k, v in vars(args).items() if k not in own and v is not None}
     registry.require_file("env", args.env)
     registry.require_file("method", args.method)
@@ -191,6 +180,8 @@ def resume_command(args: argparse.Namespace) -> int:
     from jaxmeta.sweeps import PROGRAM
 
     if (args.dir / PROGRAM).is_file():
+        if args.mesh or args.num_processes:
+            raise ConfigError(f"mesh, num_processes: not for a part of a sweep, as {args.dir} is")
         from experiments.progress import train_program_with_progress
 
         train_program_with_progress(args.dir, args.checkpoint_every)
@@ -199,44 +190,6 @@ def resume_command(args: argparse.Namespace) -> int:
     run = rundir.read_run(args.dir)
     rundir.refuse_named_code(run)
     return train_in(run, args.dir, args)
-
-
-def train_in(run: Run, out: Path, args: argparse.Namespace) -> int:
-    """Train a run in its folder, from wherever it is; return the exit code."""
-    from jaxmeta import rundir
-    from jaxmeta.periods import period
-
-    period(args.checkpoint_every)
-    if args.debug_nans:
-        rundir.check(run, out)
-        return debug_nans(run, out)
-    complete = rundir.check(run, out) == "finished" and rundir.has_last_checkpoint(out)
-    if complete and args.command == "train":
-        print(f"{out}: this run is finished already")
-    else:
-        rundir.require_free(out)
-
-        from experiments.progress import train_with_progress
-
-        train_with_progress(run, out, args.checkpoint_every)
-        print(f"{out}: finished; `jaxmeta report {out}` draws it")
-    dead = rundir.dead_seeds(out)
-    for seed, death in dead.items():
-        print(
-            f"{out}: seed {seed} died: {death.quantity} was not finite at update"
-            f" {death.update}; see {out / rundir.NAN_REPORT}",
-            file=sys.stderr,
-        )
-    return 1 if dead else 0
-
-
-def debug_nans(run: Run, out: Path) -> int:
-    """Say where the first NaN comes from; return the exit code, 1 if there is one."""
-    from experiments.progress import find_nan_with_progress
-
-    found = find_nan_with_progress(run, out)
-    print(found or "no infinity or NaN")
-    return 1 if found else 0
 
 
 def sweep_command(args: argparse.Namespace) -> int:
@@ -352,6 +305,10 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"jaxmeta: {error}", file=sys.stderr)
         return 2
+    except PeerLost as error:
+        print(f"jaxmeta: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(signals.EXIT_CODE)  # JAX would wait for those who are gone
     except Preempted as error:
         print(f"jaxmeta: {error}; the same command goes on", file=sys.stderr)
         return signals.EXIT_CODE

@@ -9,19 +9,25 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
 from experiments.words import QUIET_S, news, remaining
+from jaxmeta import hosts, meshes
 from jaxmeta.config import Run
 from jaxmeta.debugging import find_nan
 from jaxmeta.loading import Result, build
-from jaxmeta.seeds import cores, seed_mesh
+from jaxmeta.seeds import cores, device_mesh
 from jaxmeta.session import Status
 from jaxmeta.training import train
 from jaxmeta.worker import run_program
 
 
-def train_with_progress(run: Run, out: Path, checkpoint_every: str = "120s") -> Result:
-    """Train a run, or go on with it, and show how it goes."""
+def train_with_progress(
+    run: Run, out: Path, checkpoint_every: str = "120s", mesh: str | None = None
+) -> Result:
+    """Train a run, or go on with it, and show how it goes, if this is the first process."""
+    if not hosts.is_first():
+        return train(run, out, checkpoint_every=checkpoint_every, mesh=mesh)
     console = Console()
-    mesh = seed_mesh(run.seeds)  # before an environment uses JAX
+    wanted = None if mesh is None else meshes.shape(mesh)
+    devices = device_mesh(run, wanted)  # before an environment uses JAX
     env, _ = build(run)
     per_update = run.frames_per_update(env.env.horizon)
     total = run.updates(env.env.horizon) * per_update
@@ -30,13 +36,13 @@ def train_with_progress(run: Run, out: Path, checkpoint_every: str = "120s") -> 
         f" ({run.frames:,} asked, in updates of {per_update:,}), seeds 0 to {run.seeds - 1}",
         soft_wrap=True,
     )
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    if on_cpu and mesh.size < cores():
+    on_cpu, used = devices.devices.flat[0].platform == "cpu", devices.size
+    if on_cpu and used < cores():
         console.print(
-            f"{mesh.size} of {cores()} cores in use: a multiple of {cores()} seeds would fill them"
+            f"{used} of {cores()} cores in use: a multiple of {cores()} seeds would fill them"
         )
     with shown(console, run.method) as watch:
-        return train(run, out, checkpoint_every=checkpoint_every, watch=watch)
+        return train(run, out, watch=watch, checkpoint_every=checkpoint_every, mesh=mesh)
 
 
 def train_program_with_progress(path: Path, checkpoint_every: str) -> None:

@@ -31,6 +31,10 @@ INDEX = "index"
 DAMAGED = "damaged"  # beside the checkpoints: where unreadable ones are moved
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES)  # errors of the machine
 SPARE_BYTES = 2**20  # for what orbax writes beside the data
+# Of several processes only the first is here, which orbax would wait for the others to join.
+FIRST_PROCESS = ocp.options.MultiprocessingOptions(
+    primary_host=0, active_processes={0}, barrier_sync_key_prefix="jaxmeta"
+)
 
 log = logging.getLogger(__name__)
 Tree = Any
@@ -94,7 +98,11 @@ class Writer:
         self.folder, self.pinned = folder, pinned
         for stale in folder.glob("*orbax-checkpoint-tmp*"):
             shutil.rmtree(stale)
-        options = ocp.CheckpointManagerOptions(max_to_keep=None, enable_async_checkpointing=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(
+            create=False, max_to_keep=None, enable_async_checkpointing=False,
+            multiprocessing_options=FIRST_PROCESS,
+        )  # fmt: skip
         self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self.thread = ThreadPoolExecutor(1)
         self.writing: Future[None] | None = None
@@ -247,7 +255,7 @@ def read(
       CheckpointError: it is of another version, or a leaf is not what it was or should be.
       Exception: whatever orbax makes of damaged files.
     """
-    options = ocp.CheckpointManagerOptions(create=False)
+    options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=FIRST_PROCESS)
     with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
         index_only = ocp.args.Composite(**{INDEX: ocp.args.JsonRestore()})
         index = manager.restore(update, args=index_only)[INDEX]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 
-from jaxmeta import checkpoint, rundir
+from jaxmeta import checkpoint, hosts, rundir
 from jaxmeta.config import Run
 from jaxmeta.env import Env
 from jaxmeta.loading import Method, build
@@ -48,6 +48,7 @@ def find_nan(
       CheckpointError: all checkpoints from before are damaged.
     """
     path = Path(out)
+    hosts.require_alone("the search for a NaN")
     rundir.check(run, path)
     mesh = seed_mesh(run.seeds)  # before anything else uses JAX
     world, algorithm = build(run, env, method)

@@ -15,3 +15,7 @@ class CheckpointError(RuntimeError):
 
 class Preempted(RuntimeError):
     """A signal stopped training; the same call goes on from there."""
+
+
+class PeerLost(Preempted):
+    """Another process of the run is gone; the same call, in all, goes on from a checkpoint."""

@@ -24,6 +24,7 @@ from jaxmeta.phases import phases
 from jaxmeta.policy import Learned, PolicyLearner
 from jaxmeta.recurrent import Recurrent
 from jaxmeta.rollout import Rollout, Worker, begin_all, live_all
+from jaxmeta.seeds import spread
 from jaxmeta.trial import Trial
 
 
@@ -93,7 +94,7 @@ def learner(
         """Return the workers at the start of their trials, and their keys, [W] each."""
         key_tasks, key_rollout = jax.random.split(update_key(state, 0))
         tasks = sample_tasks(env, key_tasks, run.train_split, run.workers)
-        keys = jax.random.split(key_rollout, run.workers)
+        tasks, keys = spread((tasks, jax.random.split(key_rollout, run.workers)))
         return begin_all(net.agent, env, state.params, tasks, keys), keys
 
     def go_on(params: Params, workers: Worker, keys: Array, length: int) -> tuple[Worker, Rollout]:

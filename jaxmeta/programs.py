@@ -14,7 +14,7 @@ from jaxmeta.algorithm import Algorithm, Hyper, Metrics, State, hyper
 from jaxmeta.config import Run
 from jaxmeta.env import Array
 from jaxmeta.evaluation import evaluate
-from jaxmeta.seeds import SEEDS, over_seeds
+from jaxmeta.seeds import SEEDS, over_seeds, whole
 from jaxmeta.trial import Trial
 
 PARAMS = "params"  # the name in `first_bad` of the parameters themselves
@@ -130,6 +130,7 @@ class Programs(NamedTuple):
       no_progress: () -> a course's progress before the first update.
       test: params -> `evaluate`'s result.
       norms: params -> the norm of every leaf.
+      whole: makes what the others return readable in every process (`seeds.whole`).
     """
 
     start: Callable[[], Course]
@@ -138,6 +139,7 @@ class Programs(NamedTuple):
     no_progress: Callable[[], Progress]
     test: Callable[[Params], Any]
     norms: Callable[[Params], Any]
+    whole: Callable[[Any], Any]
 
 
 def compile_programs(
@@ -160,7 +162,9 @@ def compile_programs(
     start = starter(mesh, algorithm)
     like = course_like(who, algorithm)
     placed = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread)
-    chunk = jax.jit(over_seeds(mesh, run_updates(algorithm)), donate_argnums=0)
+    # What comes out must fit what goes in, wherever the compiler would rather leave it.
+    updates = over_seeds(mesh, run_updates(algorithm))
+    chunk = jax.jit(updates, donate_argnums=0, out_shardings=spread)
     compiled = chunk.lower(jax.tree.map(placed, like), jnp.int32(0), jnp.int32(1)).compile()
     return Programs(
         start=lambda: start(who),
@@ -169,4 +173,5 @@ def compile_programs(
         no_progress=jax.jit(lambda: no_progress(like.progress), out_shardings=spread),
         test=jax.jit(over_seeds(mesh, test)),
         norms=jax.jit(jax.vmap(norms)),
+        whole=whole(mesh),
     )

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmeta import checkpoint
+from jaxmeta import checkpoint, hosts
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import Run
+from jaxmeta.elsewhere import NoCheckpoints, NoWriter
 from jaxmeta.errors import NonFiniteError, Preempted
 from jaxmeta.evaluation import evaluation_rows
 from jaxmeta.loading import AGENT, Best, Trained
@@ -90,8 +91,8 @@ class Session:
         programs: Programs,
         described: list[dict[str, Any]],
         journey: Journey,
-        writer: RunWriter | SweepWriter,
-        checkpoints: checkpoint.Writer,
+        writer: RunWriter | SweepWriter | NoWriter,
+        checkpoints: checkpoint.Writer | NoCheckpoints,
         every: Period,
         watch: Callable[[Status], None],
     ):
@@ -114,7 +115,11 @@ class Session:
 
     def trained(self) -> Trained:
         """Return what there is to act with."""
-        return Trained(self.params(), self.journey.best)
+        return Trained(self.programs.whole(self.params()), self.journey.best)
+
+    def read(self, tree: Any) -> Any:
+        """Return arrays of the devices, of whichever process, on the host."""
+        return jax.device_get(self.programs.whole(tree))
 
     def go(self, stop_asked: Callable[[], str | None]) -> None:
         """Train to the end and save.
@@ -129,9 +134,9 @@ class Session:
         if journey.update == 0:
             self.evaluate()
         while journey.update < self.updates:
-            if signal := stop_asked():
+            if signal := hosts.first_signal(stop_asked()):
                 self.stop(signal)
-            self.advance(self.next_mark())
+            self.advance(hosts.of_first(self.next_mark()))
             evaluation_due = journey.update in (self.updates, self.mark(self.eval_every))
             nobody_left = len(journey.dead) == self.run.seeds
             if evaluation_due or journey.update == self.mark(self.log_every):
@@ -140,7 +145,7 @@ class Session:
                     raise NonFiniteError(obituary(journey.dead))
             if evaluation_due:
                 self.evaluate()
-            if self.save_due() and not nobody_left:
+            if hosts.of_first(self.save_due()) and not nobody_left:
                 self.save()
         if self.checkpoints.newest() != journey.update:
             self.save()
@@ -169,7 +174,7 @@ class Session:
         count = until - journey.update
         first = jnp.int32(journey.update)
         journey.course = self.programs.chunk(journey.course, first, jnp.int32(count))
-        first_bad = jax.device_get(journey.course.progress.first_bad)
+        first_bad = self.read(journey.course.progress.first_bad)
         seconds = time.monotonic() - began
         self.pace = count / seconds
         journey.update, journey.training_s = until, journey.training_s + seconds
@@ -180,7 +185,7 @@ class Session:
     def means(self) -> dict[str, np.ndarray]:
         """Return the metrics' means since the last log line, [seeds]."""
         count = self.journey.update - self.journey.logged
-        total = jax.device_get(self.journey.course.progress.total)
+        total = self.read(self.journey.course.progress.total)
         return {name: x / count for name, x in total.items()} if count else {}
 
     def write_metrics(self) -> None:
@@ -204,7 +209,7 @@ class Session:
     def evaluate(self) -> None:
         """Append the evaluation of all living seeds, and remember who was never better."""
         journey, params = self.journey, self.params()
-        result = jax.device_get(self.programs.test(params))
+        result = self.read(self.programs.test(params))
         rows = evaluation_rows(
             result, journey.update * self.per_update, self.described,
             self.run.evaluation.rollouts, self.env,
@@ -213,7 +218,7 @@ class Session:
         first_split = [t["split"] == self.described[0]["split"] for t in self.described]
         score = result["greedy"][0][:, first_split, -1].mean(1)
         living = [seed not in journey.dead for seed in range(self.run.seeds)]
-        journey.best = better(journey.best, jax.device_get(params), score, living, journey.update)
+        journey.best = better(journey.best, self.read(params), score, living, journey.update)
 
     def tell(self) -> None:
         """Report to whoever watches."""
@@ -239,7 +244,7 @@ class Session:
         """Begin to write a checkpoint."""
         journey, began = self.journey, time.monotonic()
         journey.wall_s = began - self.began
-        items = {COURSE: journey.course, AGENT: self.trained()}
+        items = {COURSE: self.programs.whole(journey.course), AGENT: self.trained()}
         notes = {"sizes": self.writer.sizes(), "journey": journey.notes()}
         before = self.checkpoints.save(journey.update, items, notes)
         self.writer.note(saved=before)
@@ -255,12 +260,12 @@ class Session:
         update = self.journey.update
         if update and self.checkpoints.newest() != update:
             self.save()
-        self.writer.note(saved=self.checkpoints.confirm())
+        self.writer.note(saved=hosts.told(self.checkpoints.confirm))
         raise Preempted(f"{signal}: stopped after update {update} of {self.updates}")
 
     def parameter_norms(self) -> dict[str, np.ndarray]:
         """Return every parameter's norm by name, [seeds]."""
-        return checkpoint.named(jax.device_get(self.programs.norms(self.params())))
+        return checkpoint.named(self.read(self.programs.norms(self.params())))
 
     def bury(self, first_bad: dict[str, np.ndarray], norms: dict[str, np.ndarray]) -> None:
         """Mark seeds whose metrics or parameters are not finite any more; `norms`: before."""

@@ -4,18 +4,19 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxmeta import checkpoint, manifest, registry, rundir
+from jaxmeta import checkpoint, hosts, manifest, meshes, registry, rundir
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import Run
+from jaxmeta.elsewhere import NoCheckpoints, NoWriter
 from jaxmeta.env import Env
-from jaxmeta.errors import CheckpointError, ConfigError, Preempted
+from jaxmeta.errors import CheckpointError, Preempted
 from jaxmeta.evaluation import evaluation_tasks
 from jaxmeta.loading import (
     AGENT,
@@ -29,15 +30,17 @@ from jaxmeta.loading import (
 )
 from jaxmeta.periods import Period, period
 from jaxmeta.programs import Course, Programs, compile_programs, course_like, members
+from jaxmeta.resuming import restore_for_all, resumption
 from jaxmeta.runwriter import RunWriter
-from jaxmeta.seeds import device_names, seed_mesh
-from jaxmeta.session import COURSE, Journey, Session, Status
+from jaxmeta.seeds import ask_for_mesh, device_mesh, device_names, seed_mesh
+from jaxmeta.session import COURSE, Journey, Session, Status, as_json
 from jaxmeta.settings import one_line
 from jaxmeta.signals import stop_requests
 from jaxmeta.sweepwriter import SweepWriter
 from jaxmeta.trial import Trial
 
 log = logging.getLogger(__name__)
+Writer = RunWriter | SweepWriter | NoWriter
 
 
 def train(
@@ -48,11 +51,15 @@ def train(
     method: Method | None = None,
     watch: Callable[[Status], None] = lambda status: None,
     checkpoint_every: str = "120s",
+    mesh: str | None = None,
 ) -> Result:
     """Train all seeds of a run together and write its directory.
 
     A finished run of the same configuration is read back instead; an unfinished one goes on
     from its newest checkpoint, to the same bits as if it had never stopped.
+
+    Of several processes (`join_hosts`) all call it alike. Process 0 alone reads and writes the
+    directory; all return the result.
 
     Args:
       run: what to train.
@@ -61,28 +68,64 @@ def train(
       method: replaces the method that the run names.
       watch: is told how it goes, after every chunk.
       checkpoint_every: "120s" or "50u" (updates); decides when, never what the bits are.
+      mesh: the devices that share the work, as "seeds=2,groups=4": 2 spread the seeds, and for
+        each of these 4 its workers. By default as many as divide the seeds evenly.
 
     Raises:
       ConfigError: bad input; nothing was written.
       NonFiniteError: all seeds became infinite or NaN. One that does so alone is left
         behind: see `Result.dead`, the warning, and nan_report.json.
-      Preempted: SIGINT or SIGTERM came; the same call goes on.
+      Preempted: SIGINT or SIGTERM came, to any process; the same call goes on.
+      PeerLost: another process is gone; the same call, in all of them, goes on.
       CheckpointError: a checkpoint could not be written, or all that are there are damaged.
     """
     path, how = Path(out), How(watch, period(checkpoint_every))
-    if rundir.check(run, path) == "finished":
-        try:
-            return read_result(path, env, method)
-        except CheckpointError as error:  # the last updates can be repeated
-            log.warning("%s", error)
-    rundir.require_free(path)
-    mesh = seed_mesh(run.seeds)  # before anything else uses JAX
-    world, algorithm = build(run, env, method)
-    with rundir.locked(path), stop_requests() as stop_asked:
-        rundir.check(run, path)  # once more, now that nobody else can write
-        open_writer = lambda *told: RunWriter(run, path, *told)
-        train_members({path: run}, path, mesh, world, algorithm, open_writer, how, stop_asked)
-    return read_result(path, env, method)
+    wanted = meshes.shape(mesh) if mesh is not None else None
+    ask_for_mesh(run, wanted)  # before anything uses JAX
+    with hosts.together():
+        if hosts.told(lambda: rundir.check(run, path)) == "finished":
+            try:
+                return result_for_all(path, run, env, method)
+            except CheckpointError as error:  # the last updates can be repeated
+                log.warning("%s", error)
+        devices = device_mesh(run, wanted)
+        world, algorithm = build(run, env, method)
+        with contextlib.ExitStack() as stack:
+            hosts.by_first(lambda: stack.enter_context(rundir.locked(path)), None)
+            asked = stack.enter_context(stop_requests())
+            hosts.told(lambda: rundir.check(run, path))  # once more: now nobody else can write
+            open_writer = lambda *told: RunWriter(run, path, *told)
+            train_members({path: run}, path, devices, world, algorithm, open_writer, how, asked)
+        return result_for_all(path, run, env, method)
+
+
+def result_for_all(path: Path, run: Run, env: Env | None, method: Method | None) -> Result:
+    """Return a run's result in every process, as process 0 reads it.
+
+    Raises: what `read_result` does.
+    """
+
+    def read() -> tuple[dict[str, Any], Trained]:
+        found = read_result(path, env, method)
+        facts = {
+            "metrics": found.metrics,
+            "evaluation": {name: column.tolist() for name, column in found.evaluation.items()},
+            "dead": as_json(found.dead),
+        }
+        return facts, Trained(found.params, found.best)
+
+    if hosts.count() == 1:
+        return read_result(path, env, method)
+    _, algorithm = build(run, env, method)
+    facts, trained = hosts.shared(read, trained_like(members(run), algorithm))
+    return Result(
+        facts["metrics"],
+        {name: np.array(column) for name, column in facts["evaluation"].items()},
+        trained.last,
+        algorithm.agent,
+        trained.best,
+        {int(seed): rundir.Death(**death) for seed, death in facts["dead"].items()},
+    )
 
 
 class How(NamedTuple):
@@ -98,7 +141,7 @@ def train_members(
     mesh: jax.sharding.Mesh,
     world: Trial,
     algorithm: Algorithm,
-    open_writer: Callable[..., RunWriter | SweepWriter],
+    open_writer: Callable[..., Writer],
     how: How,
     stop_asked: Callable[[], str | None],
     deliver: Callable[[int, Trained], None] = lambda update, trained: None,
@@ -117,15 +160,21 @@ def train_members(
     facts = facts_of(together, mesh)
     trained = trained_like(who, algorithm)
     like = {COURSE: course_like(who, algorithm), AGENT: trained}
-    before = rundir.read_manifest(path)
-    restored = restore(path, list(folders), like, facts)
-    sizes = restored.notes["sizes"] if restored else None
-    resumed = resumption(before, restored, facts) if before or restored else None
-    writer = open_writer(described, facts, resumed, sizes)
-    with closing(writer):
+    restored = restore_for_all(path, list(folders), like, facts)
+
+    def open_here() -> Writer:
+        before = rundir.read_manifest(path)
+        sizes = restored.notes["sizes"] if restored else None
+        resumed = resumption(before, restored, facts) if before or restored else None
+        return open_writer(described, facts, resumed, sizes)
+
+    writer = hosts.by_first(open_here, NoWriter(path))
+    with closing(writer), hosts.together():
         programs = compile_programs(who, together, world, algorithm, mesh, tasks)
         journey = depart(programs, trained.best, restored)
-        with checkpoint.Writer(path / rundir.CHECKPOINTS, journey.pinned) as checkpoints:
+        open_checkpoints = lambda: checkpoint.Writer(path / rundir.CHECKPOINTS, journey.pinned)
+        none = NoCheckpoints(restored.update if restored else None)
+        with hosts.by_first(open_checkpoints, none) as checkpoints:
             session = Session(
                 together, world, algorithm, programs, described, journey, writer, checkpoints,
                 how.every, how.watch,
@@ -144,6 +193,7 @@ def train_together(
 
     Raises: what `train` does.
     """
+    hosts.require_alone("a sweep, which has processes of its own")
     (seeds,) = {run.seeds for run in folders.values()}
     mesh = seed_mesh(seeds * len(folders))  # before anything else uses JAX
     world, algorithm = build(next(iter(folders.values())))
@@ -168,6 +218,7 @@ def facts_of(run: Run, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     files = [registry.file_of(name) for name in (run.env, run.method) if registry.is_file(name)]
     own_code = [path for path in files if path.is_file()]  # else it was handed over
     facts = manifest.describe(device_names(mesh), flags, own_code)
+    facts |= {"mesh": dict(mesh.shape), "processes": hosts.count()}
     return facts | {"env_version": registry.env_version(run.env)}
 
 
@@ -185,63 +236,6 @@ def resume(
     return train(run, path, env=env, method=method, **how)
 
 
-def restore(
-    path: Path, folders: Sequence[Path], like: dict[str, Any], facts: dict[str, Any]
-) -> checkpoint.Restored | None:
-    """Return what members go on from; None if they have to begin, which is said aloud.
-
-    `folders` are their runs' directories, whose rows must reach as far as the checkpoint.
-
-    Raises:
-      ConfigError: the environment is another version now.
-      CheckpointError: there were checkpoints, but none can be used.
-    """
-
-    def rows_are_there(notes: checkpoint.Notes) -> None:
-        for folder, sizes in zip(folders, notes["sizes"], strict=True):
-            for name, size in sizes.items():
-                rundir.require_size(folder / name, size)
-
-    before = rundir.read_manifest(path)
-    if before and before.get("env_version") != facts["env_version"]:
-        raise ConfigError(
-            f"{path}: began with version {before.get('env_version')} of its environment, which is"
-            f" version {facts['env_version']} now: its numbers would not fit together"
-        )
-    found = checkpoint.restore(path / rundir.CHECKPOINTS, like, rows_are_there)
-    saved = before.get("saved")
-    if found is None and saved is not None:
-        raise CheckpointError(
-            f"{path / rundir.CHECKPOINTS}: holds no checkpoint, but one of update {saved} was"
-            " written; nothing was changed"
-        )
-    if found is None and before:
-        log.warning("%s: stopped before its first checkpoint; it starts from the beginning", path)
-    if found is not None:
-        log.info("%s: resumes after update %d", path, found.update)
-        if not before:
-            log.warning("%s: has no %s: what it was made with is unknown", path, rundir.MANIFEST)
-        if saved is not None and found.update < saved:
-            log.warning("%s: the checkpoint of update %d cannot be used", path, saved)
-        for name, (then, now) in manifest.differing(before, facts).items() if before else ():
-            log.warning("%s: %s was %s and is %s: bits may differ", path, name, then, now)
-    return found
-
-
-def resumption(
-    before: dict[str, Any], restored: checkpoint.Restored | None, facts: dict[str, Any]
-) -> dict[str, Any]:
-    """Return an entry of the manifest's `resumed_from`."""
-    if restored is None:
-        return {"update": 0, "at": manifest.now()}
-    return {
-        "update": restored.update,
-        "at": manifest.now(),
-        "changed": manifest.differing(before, facts),
-        "refused": {str(update): why for update, why in restored.refused.items()},
-    }
-
-
 def depart(programs: Programs, best: Best, restored: checkpoint.Restored | None) -> Journey:
     """Return where training starts: at the beginning, or where it was; `best` is shapes."""
     if restored is None:
@@ -253,7 +247,7 @@ def depart(programs: Programs, best: Best, restored: checkpoint.Restored | None)
 
 
 @contextlib.contextmanager
-def closing(writer: RunWriter | SweepWriter) -> Iterator[None]:
+def closing(writer: Writer) -> Iterator[None]:
     """Give the run its last status, whatever happens."""
     try:
         yield

@@ -218,7 +218,7 @@ MUTANTS = (
     Mutant(
         "a run starts over instead of going on from its checkpoint",
         "jaxmeta/training.py",
-        "restored = restore(path, list(folders), like, facts)",
+        "restored = restore_for_all(path, list(folders), like, facts)",
         "restored = None",
         "tests/test_faults.py::test_a_killed_run_goes_on_to_the_same_bits",
     ),
@@ -391,6 +391,27 @@ MUTANTS = (
         'alone = imagination.pay == "worker"',
         "alone = False",
         "tests/jaxmeta/test_imagine.py",
+    ),
+    Mutant(
+        "a seed's workers are on every device that shares them",
+        "jaxmeta/seeds.py",
+        "lax.with_sharding_constraint(x, P(GROUPS))",
+        "lax.with_sharding_constraint(x, P())",
+        "tests/jaxmeta/test_meshes.py",
+    ),
+    Mutant(
+        "all tasks of a SLURM job train together, whatever srun started",
+        "jaxmeta/cluster.py",
+        'os.environ.get("SLURM_STEP_NUM_TASKS", "1")',
+        'os.environ.get("SLURM_NTASKS", "1")',
+        "tests/jaxmeta/test_cluster.py",
+    ),
+    Mutant(
+        "what process 0 refuses, the others wait for",
+        "jaxmeta/hosts.py",
+        'raise ERRORS[said["error"]](said["message"])',
+        "pass",
+        "tests/jaxmeta/test_hosts.py",
     ),
 )
 

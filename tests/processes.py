@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,6 +33,13 @@ def arguments(method, frames, **overrides):
     text = lambda x: ",".join(map(str, x)) if isinstance(x, tuple) else str(x)
     named = [(k, text(v)) for k, v in fields if k not in ("env", "method", "preset")]
     return ["--method", method, *(word for k, v in named for word in (f"--{k}", v))]
+
+
+def free_port():
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 STARTED: list[subprocess.Popen] = []

@@ -32,6 +32,7 @@ from jaxmeta.phases import phases
 from jaxmeta.policy import Learned, policy_learner
 from jaxmeta.recurrent import recurrent
 from jaxmeta.rollout import WORKERS_AXIS, Rollout, Worker, begin_all, live_all
+from jaxmeta.seeds import spread
 from jaxmeta.trial import Trial
 
 
@@ -106,7 +107,7 @@ def ldm(env: Trial, run: Run) -> Algorithm:
 
     def begin(state: LDMState) -> tuple[Worker, Key, Array]:
         """Return what `begin_group` does for every group, [G, ...]."""
-        keys = jax.random.split(update_key(state, 0), groups)
+        keys = spread(jax.random.split(update_key(state, 0), groups))
         return jax.vmap(begin_group, in_axes=(None, None, 0))(state.params, state.hp, keys)
 
     def live_groups(

@@ -1,0 +1,57 @@
+"""What stands for a run's directory on all processes but the first, which alone writes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class NoWriter:
+    """Takes what a RunWriter takes, and writes nothing."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        """Write no row."""
+
+    def evaluation(self, rows: list[tuple]) -> None:
+        """Write no rows."""
+
+    def sizes(self) -> list[dict[str, int]]:
+        """Return that there are no files."""
+        return []
+
+    def note(self, **facts: Any) -> None:
+        """Write no manifest."""
+
+    def bury(self, seed: int, report: Mapping[str, Any]) -> None:
+        """Write no report."""
+
+    def close(self, state: str, **facts: Any) -> None:
+        """Close nothing."""
+
+
+class NoCheckpoints:
+    """Knows of checkpoints what their Writer on process 0 does, and writes none."""
+
+    def __init__(self, newest: int | None):
+        """`newest` is the update of the one that was restored."""
+        self.last = newest
+
+    def __enter__(self) -> "NoCheckpoints":
+        return self
+
+    def __exit__(self, *error: Any) -> None: ...
+
+    def newest(self) -> int | None:
+        """Return the newest checkpoint's update."""
+        return self.last
+
+    def save(self, update: int, items: Any, notes: Any) -> int | None:
+        """Take note that there is one."""
+        self.last = update
+        return update
+
+    def confirm(self) -> int | None:
+        """Return the newest checkpoint's update."""
+        return self.last
