@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmeta.agent import Params
+from jaxmeta.blocks import by_trial
 from jaxmeta.buffers import Replayed
 from jaxmeta.config import Run
 from jaxmeta.decoders import expected_reward, multi_decoder, random_bytes, single_decoder
@@ -134,8 +135,8 @@ def variational_belief(env: Env, run: Run, encoder: Encoder, group: str) -> Beli
         key_z, key_decode = jax.random.split(key)
         z = sample(q, jax.random.normal(key_z, q.mean.shape))
         keys = jax.random.split(key_decode, batch)
-        by_trial = jax.vmap(decoder.reconstruction, in_axes=(None, 1, 0, 0, None))
-        reconstruction = by_trial(params["decoder"], z, replayed, keys, hp).mean()
+        explain = lambda z, trial, key: decoder.reconstruction(params["decoder"], z, trial, key, hp)
+        reconstruction = by_trial(explain, jnp.swapaxes(z, 0, 1), replayed, keys).mean()
         divergence = jax.vmap(chained_kl, in_axes=(1, 0))(q, replayed.valid).mean()
         loss = reconstruction + hp.kl_weight * divergence
         return loss, {"elbo": -loss, "reconstruction": reconstruction, "kl": divergence}

@@ -1,4 +1,4 @@
-"""Sums over many workers, a cache's worth of them at a time."""
+"""What is done for many workers or trials, a cache's worth of them at a time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxmeta.rollout import WORKERS_AXIS, Rollout
+from jaxmeta.seeds import divided
 
 # By backend. What an update's backward pass reads again of 16 workers' trials fits a CPU
 # core's cache; of more, memory's speed decides. Accelerators want all workers at once.
 WORKERS_AT_ONCE = {"cpu": 16}
+TRIALS_AT_ONCE = {"cpu": 5}  # likewise, of those that a decoder explains
 
 
 def average(function: Callable[[Rollout], Any], rollout: Rollout) -> Any:
@@ -23,9 +25,8 @@ def average(function: Callable[[Rollout], Any], rollout: Rollout) -> Any:
       rollout: [T, W].
     """
     workers = rollout.transitions.reward.shape[1]
-    at_once = min(WORKERS_AT_ONCE.get(jax.default_backend(), workers), workers)
-    size = next(n for n in range(at_once, 0, -1) if workers % n == 0)
-    if size == workers:
+    size = block_size(WORKERS_AT_ONCE, workers)
+    if size == workers or divided():  # several devices have a part each, which is their block
         return function(rollout)
 
     def block(i: jax.Array) -> Rollout:
@@ -41,3 +42,23 @@ def average(function: Callable[[Rollout], Any], rollout: Rollout) -> Any:
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
     total, _ = lax.scan(add, nothing, jnp.arange(workers // size))
     return jax.tree.map(lambda x: x / (workers // size), total)
+
+
+def by_trial(function: Callable[..., Any], *inputs: Any) -> Any:
+    """Return `vmap(function)(*inputs)`, of a few trials [B, ...] at a time.
+
+    A backward pass then computes each block anew, instead of reading all of it from memory.
+    """
+    trials = jax.tree.leaves(inputs)[0].shape[0]
+    size = block_size(TRIALS_AT_ONCE, trials)
+    if size == trials:
+        return jax.vmap(function)(*inputs)
+    blocks = jax.tree.map(lambda x: x.reshape(trials // size, size, *x.shape[1:]), inputs)
+    found = lax.map(lambda block: jax.checkpoint(jax.vmap(function))(*block), blocks)
+    return jax.tree.map(lambda x: x.reshape(trials, *x.shape[2:]), found)
+
+
+def block_size(at_once: dict[str, int], count: int) -> int:
+    """Return the largest divisor of `count` up to what suits the device in use."""
+    most = min(at_once.get(jax.default_backend(), count), count)
+    return next(n for n in range(most, 0, -1) if count % n == 0)

@@ -138,13 +138,18 @@ def over_seeds(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
     return mapped
 
 
+def divided() -> bool:
+    """Whether what is traced here runs on several devices per seed."""
+    return GROUPS in jax.sharding.get_abstract_mesh().axis_names
+
+
 def spread(tree: Any) -> Any:
     """Return arrays [W, ...] (or [G, W, ...]) divided among the devices that share one seed.
 
     What is computed from them worker by worker is then divided, too, and sums over workers are
     sums over devices; XLA sees to both. Where a seed has one device, nothing is done.
     """
-    if GROUPS not in jax.sharding.get_abstract_mesh().axis_names:
+    if not divided():
         return tree
     return jax.tree.map(lambda x: lax.with_sharding_constraint(x, P(GROUPS)), tree)
 
