@@ -10,7 +10,6 @@ import jax
 from jaxmeta.manifest import processor
 
 MOST_BYTES = 4 << 30  # beyond, JAX drops what was not used for longest; it also makes JAX lock
-QUICK = 0.1  # seconds; what compiles faster is not worth a file
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ def keep_programs() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", QUICK)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def cache_folder() -> Path:

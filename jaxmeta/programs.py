@@ -70,20 +70,23 @@ def initial_states(who: Members, algorithm: Algorithm) -> State:
     return jax.vmap(lambda seed, hp: algorithm.init(jax.random.key(seed), hp))(*who)
 
 
-def begin(member: Members, algorithm: Algorithm) -> Course:
-    """Return where one member begins."""
+def begin(member: Members, algorithm: Algorithm, like: Progress | None = None) -> Course:
+    """Return where one member begins; with `like` its step need not be traced for its metrics."""
     state = algorithm.init(jax.random.key(member.seed), member.hp)
-    return Course(state, no_progress(progress_like(algorithm, state)))
+    return Course(state, no_progress(like or progress_like(algorithm, state)))
 
 
-def starter(mesh: jax.sharding.Mesh, algorithm: Algorithm) -> Callable[[Members], Course]:
+def starter(
+    mesh: jax.sharding.Mesh, algorithm: Algorithm, like: Progress | None = None
+) -> Callable[[Members], Course]:
     """Return the compiled function from all members to where they begin, on their devices.
 
-    One after the other on a CPU device: XLA's QR of a batch, for orthogonal weights, waits
-    for threads that the other device's QR holds, and hangs.
+    `like` is one member's progress, if it is known. One member after the other on a CPU device:
+    XLA's QR of a batch, for orthogonal weights, waits for threads that the other device's QR
+    holds, and hangs.
     """
     spread = NamedSharding(mesh, P(SEEDS))
-    return jax.jit(over_seeds(mesh, lambda m: begin(m, algorithm)), out_shardings=spread)
+    return jax.jit(over_seeds(mesh, lambda m: begin(m, algorithm, like)), out_shardings=spread)
 
 
 def course_like(who: Members, algorithm: Algorithm) -> Course:
@@ -149,8 +152,12 @@ def compile_programs(
     algorithm: Algorithm,
     mesh: jax.sharding.Mesh,
     tasks: Any,
+    like: Course,
 ) -> Programs:
-    """Return the programs of members with the structure of `run`; the chunk is compiled."""
+    """Return the programs of members with the structure of `run`; the chunk is compiled.
+
+    `like` is what `course_like` returns for them.
+    """
 
     def test(params: Params) -> Any:
         return evaluate(algorithm.agent, env, params, tasks, run.evaluation.rollouts)
@@ -159,8 +166,8 @@ def compile_programs(
         return jax.tree.map(lambda x: jnp.sqrt((x * x).sum()), params)
 
     spread = NamedSharding(mesh, P(SEEDS))
-    start = starter(mesh, algorithm)
-    like = course_like(who, algorithm)
+    of_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), like.progress)
+    start = starter(mesh, algorithm, of_one)
     placed = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread)
     # What comes out must fit what goes in, wherever the compiler would rather leave it.
     updates = over_seeds(mesh, run_updates(algorithm))

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxmeta import checkpoint, hosts, manifest, meshes, registry, rundir
 from jaxmeta.algorithm import Algorithm
+from jaxmeta.compilation import keep_programs
 from jaxmeta.config import Run
 from jaxmeta.elsewhere import NoCheckpoints, NoWriter
 from jaxmeta.env import Env
@@ -28,6 +29,7 @@ from jaxmeta.loading import (
     read_result,
     trained_like,
 )
+from jaxmeta.memory import require_room
 from jaxmeta.periods import Period, period
 from jaxmeta.programs import Course, Programs, compile_programs, course_like, members
 from jaxmeta.resuming import restore_for_all, resumption
@@ -80,6 +82,7 @@ def train(
       CheckpointError: a checkpoint could not be written, or all that are there are damaged.
     """
     path, how = Path(out), How(watch, period(checkpoint_every))
+    keep_programs()
     wanted = meshes.shape(mesh) if mesh is not None else None
     ask_for_mesh(run, wanted)  # before anything uses JAX
     with hosts.together():
@@ -159,7 +162,9 @@ def train_members(
     tasks, described = evaluation_tasks(world)
     facts = facts_of(together, mesh)
     trained = trained_like(who, algorithm)
-    like = {COURSE: course_like(who, algorithm), AGENT: trained}
+    course = course_like(who, algorithm)
+    require_room(course, together, mesh)
+    like = {COURSE: course, AGENT: trained}
     restored = restore_for_all(path, list(folders), like, facts)
 
     def open_here() -> Writer:
@@ -170,7 +175,7 @@ def train_members(
 
     writer = hosts.by_first(open_here, NoWriter(path))
     with closing(writer), hosts.together():
-        programs = compile_programs(who, together, world, algorithm, mesh, tasks)
+        programs = compile_programs(who, together, world, algorithm, mesh, tasks, course)
         journey = depart(programs, trained.best, restored)
         open_checkpoints = lambda: checkpoint.Writer(path / rundir.CHECKPOINTS, journey.pinned)
         none = NoCheckpoints(restored.update if restored else None)
@@ -193,6 +198,7 @@ def train_together(
 
     Raises: what `train` does.
     """
+    keep_programs()
     hosts.require_alone("a sweep, which has processes of its own")
     (seeds,) = {run.seeds for run in folders.values()}
     mesh = seed_mesh(seeds * len(folders))  # before anything else uses JAX

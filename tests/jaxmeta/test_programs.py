@@ -6,10 +6,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta import checkpoint
+from jaxmeta import checkpoint, memory
 from jaxmeta.algorithm import Algorithm
-from jaxmeta.programs import PARAMS, Course, no_progress, progress_like, run_updates
-from tests.tiny import METHODS, advance, program
+from jaxmeta.evaluation import evaluation_tasks
+from jaxmeta.loading import build
+from jaxmeta.programs import (
+    PARAMS,
+    Course,
+    compile_programs,
+    course_like,
+    members,
+    no_progress,
+    progress_like,
+    run_updates,
+)
+from jaxmeta.seeds import seed_mesh
+from tests.tiny import METHODS, advance, program, tiny_run
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -89,3 +101,14 @@ def test_sums_go_on_over_chunks():
     for first, count in ((0, 2), (2, 1), (3, 2)):
         course = updates(course, jnp.int32(first), jnp.int32(count))
     assert course.progress.total["loss"] == 0 + 1 + 2 + 3 + 4
+
+
+def test_the_courses_buffers_are_used_again():
+    """Donated: what comes out lies where what went in lay, the replay above all."""
+    run = tiny_run("ldm")
+    world, algorithm = build(run)
+    who, (tasks, _) = members(run), evaluation_tasks(world)
+    course = course_like(who, algorithm)
+    made = compile_programs(who, run, world, algorithm, seed_mesh(2), tasks, course)
+    reused = made.chunk.memory_analysis().alias_size_in_bytes
+    assert reused >= memory.size(course) / 2  # a device has one of the two seeds

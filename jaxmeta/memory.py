@@ -1,0 +1,87 @@
+"""What a run holds, against the memory that is free: refused before anything is compiled."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxmeta.config import Run
+from jaxmeta.errors import ConfigError
+from jaxmeta.programs import Course
+from jaxmeta.seeds import SEEDS
+
+COPIES = 2  # of all state on a CPU: what trains, and what a checkpoint is written from
+CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
+
+
+def require_room(like: Course, run: Run, mesh: jax.sharding.Mesh) -> None:
+    """Refuse a run whose state, replay included, does not fit the devices.
+
+    What an update needs beside it is not counted: only a compiled program tells (`make bench`
+    prints it).
+
+    Args:
+      like: the course's shapes, all seeds together.
+      run: what is trained, with all seeds.
+      mesh: the devices that share the seeds.
+
+    Raises:
+      ConfigError: says what is needed, what is free, and what would fit.
+    """
+    device = mesh.local_devices[0]
+    free = available(device)
+    if free is None:
+        return
+    on_cpu = device.platform == "cpu"
+    # A CPU's devices have one memory; an accelerator's have one each.
+    holders = COPIES if on_cpu else 1 / mesh.shape[SEEDS]
+    needed = size(like) * holders
+    if needed <= free:
+        return
+    replay = getattr(like.state, "replay", None)
+    stored = size(replay) * holders if run.vae and replay is not None else 0.0
+    room = free - (needed - stored)
+    said = f"the state of {run.seeds} seeds needs {gib(needed)}, and {gib(free)} are free"
+    if stored and room > 0:
+        fits = int(run.vae.capacity * room / stored)
+        raise ConfigError(
+            f"vae.capacity = {run.vae.capacity}: {said}; a capacity of {fits} would fit"
+        )
+    raise ConfigError(
+        f"seeds = {run.seeds}: {said}; {int(run.seeds * free / needed)} seeds would fit"
+    )
+
+
+def available(device: jax.Device) -> int | None:
+    """Return the bytes that are free where a device keeps its arrays; None if nobody knows."""
+    if device.platform != "cpu":
+        known = device.memory_stats() or {}
+        return known["bytes_limit"] - known["bytes_in_use"] if "bytes_limit" in known else None
+    free = [x for x in (of_machine(), of_container()) if x is not None]
+    return min(free, default=None)
+
+
+def of_machine() -> int | None:
+    """Return the bytes that the machine has left for new work."""
+    lines = MEMINFO.read_text().splitlines() if MEMINFO.is_file() else []
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(found[0]) if found else None
+
+
+def of_container() -> int | None:
+    """Return the bytes that a container's limit leaves."""
+    most, now = CGROUP / "memory.max", CGROUP / "memory.current"
+    if not (most.is_file() and now.is_file()) or most.read_text().strip() == "max":
+        return None
+    return int(most.read_text()) - int(now.read_text())
+
+
+def size(tree: Any) -> int:
+    """Return the bytes of all arrays, or of shapes."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def gib(count: float) -> str:
+    """Return bytes in words."""
+    return f"{count / 2**30:,.1f} GiB"

@@ -1,0 +1,81 @@
+"""What does not fit is refused, with what would."""
+
+import re
+
+import jax
+import pytest
+
+import jaxmeta
+from jaxmeta import memory
+from jaxmeta.errors import ConfigError
+from jaxmeta.loading import build
+from jaxmeta.programs import course_like, members
+from jaxmeta.seeds import seed_mesh
+from tests.tiny import tiny_run
+
+
+def like(run):
+    return course_like(members(run), build(run)[1])
+
+
+def give(monkeypatch, free):
+    monkeypatch.setattr(memory, "available", lambda device: free)
+
+
+@pytest.fixture(scope="module")
+def ldm():
+    return tiny_run("ldm", {"vae.capacity": 5000})
+
+
+def test_a_capacity_that_would_fit_is_named_and_fits(monkeypatch, ldm):
+    shapes, mesh = like(ldm), seed_mesh(2)
+    needed = memory.COPIES * memory.size(shapes)
+    give(monkeypatch, needed)
+    memory.require_room(shapes, ldm, mesh)
+    give(monkeypatch, free := needed // 2)
+    with pytest.raises(ConfigError, match=r"vae.capacity = 5000: .* needs .* GiB") as refused:
+        memory.require_room(shapes, ldm, mesh)
+    fits = int(re.search(r"a capacity of (\d+) would fit", str(refused.value))[1])
+    assert 0 < fits < 5000
+    smaller, larger = (ldm.replace({"vae.capacity": n}) for n in (fits, fits + 2))
+    memory.require_room(like(smaller), smaller, mesh)
+    assert memory.COPIES * memory.size(like(larger)) > free
+
+
+def test_without_a_replay_fewer_seeds_are_named(monkeypatch):
+    run = tiny_run("rl2")
+    shapes = like(run)
+    give(monkeypatch, memory.COPIES * memory.size(shapes) * 3 // 4)
+    with pytest.raises(ConfigError, match=r"seeds = 2: .*; 1 seeds would fit"):
+        memory.require_room(shapes, run, seed_mesh(2))
+
+
+def test_training_refuses_before_it_writes(monkeypatch, tmp_path, ldm):
+    give(monkeypatch, 1000)
+    with pytest.raises(ConfigError, match="seeds = 2"):
+        jaxmeta.train(ldm, tmp_path / "a")
+    assert not list((tmp_path / "a").glob("*.json"))
+
+
+def test_the_size_is_that_of_the_arrays(ldm):
+    state = build(ldm)[1].init(jax.random.key(0), jaxmeta.algorithm.hyper(ldm))
+    bytes_held = sum(
+        jax.random.key_data(x).nbytes if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+        else x.nbytes
+        for x in jax.tree.leaves(state)
+    )  # fmt: skip
+    assert memory.size(state) == bytes_held
+
+
+def test_a_containers_limit_counts(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    device = jax.devices("cpu")[0]
+    assert memory.available(device) is None
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n")
+    assert memory.available(device) == 7 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert memory.available(device) == 7 * 1024
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert memory.available(device) == 4000
