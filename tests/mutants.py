@@ -29,6 +29,20 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant(
+        "the first block of workers stands for all",
+        "jaxmeta/blocks.py",
+        "lax.dynamic_slice_in_dim(x, i * size, size, axis)",
+        "lax.dynamic_slice_in_dim(x, 0 * size, size, axis)",
+        "tests/jaxmeta/test_blocks.py",
+    ),
+    Mutant(
+        "a replay's bytes are not counted",
+        "jaxmeta/memory.py",
+        "needed = size(like) * holders",
+        "needed = size(like._replace(state=like.state._replace(replay=None))) * holders",
+        "tests/jaxmeta/test_memory.py",
+    ),
+    Mutant(
         "the start state is shown at inner boundaries",
         "jaxmeta/trial.py",
         'if self.boundary == "start" else step.next_obs',

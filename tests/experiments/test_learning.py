@@ -42,12 +42,14 @@ def rl2(tmp_path_factory):
     return train(out, *options)
 
 
+@pytest.mark.slow
 def test_rl2_learns_the_training_goals(rl2):
     """It needs 6 to 8M frames; a seed may still waver, so the better one counts."""
     final = [greedy_train_return(rl2, seed, 4)[-6:].max() for seed in (0, 1)]
     assert max(final) >= 20
 
 
+@pytest.mark.slow
 def test_nobody_knows_the_goal_in_the_first_episode(rl2):
     for seed in (0, 1):
         assert greedy_train_return(rl2, seed, 1).max() <= BEST_UNTOLD + 0.01

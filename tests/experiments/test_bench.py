@@ -1,0 +1,71 @@
+"""The bench of training: what is printed is what was compiled and counted."""
+
+import json
+
+import pytest
+
+from experiments import bench, targets
+from experiments.targets import Target
+from jaxmeta.errors import ConfigError
+from tests.tiny import tiny_run
+
+
+@pytest.fixture(scope="module")
+def measured():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "SECONDS", 0.01)
+        patch.setattr(bench, "REPEATS", 1)
+        prepared = bench.prepare(tiny_run("rl2"))
+        return prepared, bench.measure(prepared, parts=False)
+
+
+def test_a_step_is_traced_once_and_timed(measured):
+    prepared, result = measured
+    assert result["traces"] == 1
+    frames = 2 * prepared.run.frames_per_update(30)  # of both seeds
+    assert result["frames_per_s"] == pytest.approx(1e3 * frames / result["update_ms"])
+
+
+def test_the_peak_holds_at_least_the_arguments(measured):
+    prepared, result = measured
+    arguments = prepared.updates.memory_analysis().argument_size_in_bytes
+    assert 2**20 * result["peak_mib"] >= arguments > 0
+
+
+def test_flops_grow_with_workers_and_seeds_alone(measured):
+    prepared, result = measured
+    one = bench.update_gflop(prepared.run, prepared.env)
+    twice = bench.update_gflop(prepared.run.replace({"workers": 8}), prepared.env)
+    assert result["gflop"] == pytest.approx(2 * one)
+    assert twice == pytest.approx(2 * one)
+
+
+@pytest.mark.parametrize(("accelerated", "allowed"), [(True, False), (False, True)])
+def test_a_gpus_table_needs_a_gpu(tmp_path, accelerated, allowed):
+    out = tmp_path / "bench.jsonl"
+    if allowed:
+        bench.bench(out, [], [], [], accelerated)
+    else:
+        with pytest.raises(ConfigError, match="bench gpu: JAX's default device is cpu"):
+            bench.bench(out, [], [], [], accelerated)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "at_most", "met"), [(2.0, False, True), (1.9, False, False), (1.9, True, True)]
+)
+def test_a_target_is_met_on_its_side_of_the_goal(value, at_most, met):
+    row = Target("x", value, 2.0, {"from": 1}, at_most).row()
+    assert row["met"] is met
+    assert {"target", "value", "goal", "met", "baseline"} <= row.keys()
+
+
+def test_targets_are_written_anew_one_line_each(monkeypatch, tmp_path):
+    given = [Target("a", 1.0, 2.0, {}), Target("b", 3.0, 2.0, {})]
+    monkeypatch.setattr(targets, "ALL", (lambda facts: given,))
+    monkeypatch.setattr(targets, "ALLOWED", set())
+    monkeypatch.setattr(targets, "machine", lambda: {"processor": "some"})
+    for _ in range(2):
+        targets.bench_targets(tmp_path / "bench.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "bench.jsonl").read_text().splitlines()]
+    assert [(row["target"], row["met"]) for row in rows] == [("a", False), ("b", True)]
