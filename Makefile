@@ -85,7 +85,7 @@ bench: $(STAMP) ## our targets for speed; frames/s, memory, compiling per method
 
 GPU_WORKERS := 16 256 1024 4096
 bench-gpu: $(STAMP) ## the same on a GPU, minutes (LOCK=requirements-cuda.lock brings JAX for it)
-	$(PY) -m experiments bench gpu --workers $(GPU_WORKERS) --seeds 1 8 --out $(OUT)/bench-gpu.jsonl $(ARGS)
+	$(PY) -m experiments bench gpu --workers $(GPU_WORKERS) --out $(OUT)/bench-gpu.jsonl $(ARGS)
 	$(PY) -m experiments bench physics --workers 1024 4096 16384 --engines mjx --out $(OUT)/bench-gpu-physics.jsonl $(ARGS)
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q \

@@ -13,7 +13,7 @@ from tests.tiny import tiny_run
 @pytest.fixture(scope="module")
 def measured():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "SECONDS", 0.01)
+        patch.setattr(bench, "SECONDS", {"cpu": 0.01})
         patch.setattr(bench, "REPEATS", 1)
         prepared = bench.prepare(tiny_run("rl2"))
         return prepared, bench.measure(prepared, parts=False)
