@@ -34,9 +34,10 @@ COLOURS = {"rl2": "#0072B2", "mixreg": "#56B4E9", "varibad": "#E69F00", "ldm": "
 MORE_COLOURS = ("#009E73", "#CC79A7", "#8C6D1F", "#555555")
 matplotlib.rcdefaults()  # a matplotlibrc in the current folder may ask for anything
 CHARACTERS = 15  # of a note that fit into an inch
+FEWEST = 10  # windows of a moving average per curve: it looks back, and a short curve would lag
 CURVES = (
-    f"a moving average over {WINDOW} evaluations; bands: ±1 standard deviation over seeds; faint:"
-    " the raw means"
+    f"a moving average over {WINDOW} evaluations (1 in {FEWEST} at most); bands: ±1 standard"
+    " deviation over seeds; faint: the raw means"
 )
 ADAPTATION = "the last fifth of the evaluations; bands: 95 % bootstrap intervals over seeds"
 # A date would change the bytes; the rest names addresses on the web.
@@ -187,7 +188,8 @@ def draw_panel(
 
 def draw_curve(axes: Axes, millions: np.ndarray, values: np.ndarray, result: Results) -> None:
     """Draw one run's line, band and raw means; values [S, E]."""
-    mean, deviation = seed_band(moving_average(values))
+    window = min(WINDOW, max(1, values.shape[-1] // FEWEST))
+    mean, deviation = seed_band(moving_average(values, window))
     axes.plot(millions, values.mean(0), color=result.colour, alpha=0.25, linewidth=0.8)
     axes.fill_between(
         millions, mean - deviation, mean + deviation, color=result.colour, alpha=0.2, linewidth=0

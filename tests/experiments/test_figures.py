@@ -53,7 +53,13 @@ def ldm(tmp_path):
     return figures.read([write_run(tmp_path / "ldm", run, [[-3, 1], [3, 5], [6, 10]])])[0]
 
 
-def test_curves_are_smoothed_means_with_bands(ldm):
+def test_short_curves_are_not_smoothed(ldm):
+    raw, line, _ = figures.learning_curves([ldm]).axes[1].lines
+    assert list(raw.get_ydata()) == list(line.get_ydata()) == [1, 6, 10]
+
+
+def test_curves_are_smoothed_means_with_bands(ldm, monkeypatch):
+    monkeypatch.setattr(figures, "FEWEST", 1)
     drawn = figures.learning_curves([ldm])
     train, test, missed = drawn.axes[:3]
     raw, line, optimum = (x.get_ydata() for x in test.lines)
