@@ -1,5 +1,6 @@
 """Our own targets for speed, each a ratio of two measurements of one run on this machine."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import workers
-from experiments.bench import machine, measure, prepare, update_seconds, write
+from experiments.bench import machine, measure, prepare, update_seconds
 from jaxmeta import buffers
 from jaxmeta.algorithm import hyper
 from jaxmeta.belief import Belief
 from jaxmeta.config import Run
 from jaxmeta.loading import build
+from jaxmeta.rundir import write_atomically
 
 MANY = 1024  # workers
 DRAWS = 16  # gradients that a noise is estimated from
@@ -135,19 +137,21 @@ ALL: tuple[Callable[[dict[str, Any]], Iterable[Target]], ...] = (of_peak, pairs,
 
 
 def bench_targets(out: Path) -> None:
-    """Measure all targets on one core, print them and write one line each to `out`, anew."""
+    """Measure all targets on one core, print them and write `out` anew, a line each."""
     if ALLOWED:  # before jax makes its threads
         os.sched_setaffinity(0, {max(ALLOWED)})
     facts = machine()
     console, table = Console(), Table(title=f"one core of {facts['processor']}")
     for name in ("target", "value", "goal", "met"):
         table.add_column(name, justify="left" if name == "target" else "right")
-    out.unlink(missing_ok=True)
+    rows = []
     for measured in ALL:
         for target in measured(facts):
-            write(out, target.row() | {"machine": facts})
+            rows.append(target.row() | {"machine": facts})
             wanted = f"{'<=' if target.at_most else '>='} {target.goal:,g}"
             number = f"{target.value:,.3g}" if target.value < 100 else f"{target.value:,.0f}"
             table.add_row(target.name, number, wanted, "yes" if target.met else "NO")
             console.print(target.name, number, wanted, highlight=False)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, "".join(json.dumps(row) + "\n" for row in rows))
     console.print(table)

@@ -7,6 +7,7 @@ are more groups, and one update learns from all of them.
 from typing import Any
 
 from jaxmeta.config import Run
+from jaxmeta.registry import env_spec
 
 PAPER = 7e-4  # both learning rates of A2C
 # By workers: the learning rate as a multiple of the paper's, the ELBO's batch, updates to train.
@@ -29,7 +30,7 @@ def setting(method: str, workers: int, **given: Any) -> Run:
     }
     if method == "ldm":
         changed["vae.batch"] = batch
-    per_update = run.replace(changed).frames_per_update(30)
+    per_update = run.replace(changed).frames_per_update(env_spec("gridworld").horizon)
     if "frames" not in given:
         changed["frames"] = updates * per_update
     changed["evaluation.every"] = max(1_000_000, 50 * per_update)

@@ -25,9 +25,8 @@ from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError, PeerLos
 from jaxmeta.settings import one_line
 from jaxmeta.signals import EXIT_CODE
 
-HEARTBEAT_S = (
-    10  # a process that was silent for so long is lost; a closed connection says it at once
-)
+# A process that was silent for so long is lost; a closed connection says it at once.
+HEARTBEAT_S = 10
 SIGNS_OF_LOSS = ("gloo", "nccl", "connection", "coordination service", "distributed service")
 ERRORS = {kind.__name__: kind for kind in (ConfigError, CheckpointError)}  # that all can share
 

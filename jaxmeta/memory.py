@@ -10,7 +10,6 @@ from jaxmeta.errors import ConfigError
 from jaxmeta.programs import Course
 from jaxmeta.seeds import SEEDS
 
-COPIES = 2  # of all state on a CPU: what trains, and what a checkpoint is written from
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
@@ -33,9 +32,11 @@ def require_room(like: Course, run: Run, mesh: jax.sharding.Mesh) -> None:
     free = available(device)
     if free is None:
         return
-    on_cpu = device.platform == "cpu"
-    # A CPU's devices have one memory; an accelerator's have one each.
-    holders = COPIES if on_cpu else 1 / mesh.shape[SEEDS]
+    # Of all state a device holds its seeds' share. A CPU's devices have one memory, in which
+    # there is also the copy that a checkpoint is written from.
+    holders = 1 / mesh.shape[SEEDS]
+    if device.platform == "cpu":
+        holders = len(mesh.local_devices) * holders + 1
     needed = size(like) * holders
     if needed <= free:
         return

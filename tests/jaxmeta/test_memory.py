@@ -9,9 +9,12 @@ import jaxmeta
 from jaxmeta import memory
 from jaxmeta.errors import ConfigError
 from jaxmeta.loading import build
+from jaxmeta.meshes import Shape
 from jaxmeta.programs import course_like, members
-from jaxmeta.seeds import seed_mesh
+from jaxmeta.seeds import mesh_of, seed_mesh
 from tests.tiny import tiny_run
+
+COPIES = 2  # of all seeds, on two devices and for a checkpoint
 
 
 def like(run):
@@ -29,7 +32,7 @@ def ldm():
 
 def test_a_capacity_that_would_fit_is_named_and_fits(monkeypatch, ldm):
     shapes, mesh = like(ldm), seed_mesh(2)
-    needed = memory.COPIES * memory.size(shapes)
+    needed = COPIES * memory.size(shapes)
     give(monkeypatch, needed)
     memory.require_room(shapes, ldm, mesh)
     give(monkeypatch, free := needed // 2)
@@ -39,13 +42,13 @@ def test_a_capacity_that_would_fit_is_named_and_fits(monkeypatch, ldm):
     assert 0 < fits < 5000
     smaller, larger = (ldm.replace({"vae.capacity": n}) for n in (fits, fits + 2))
     memory.require_room(like(smaller), smaller, mesh)
-    assert memory.COPIES * memory.size(like(larger)) > free
+    assert COPIES * memory.size(like(larger)) > free
 
 
 def test_without_a_replay_fewer_seeds_are_named(monkeypatch):
     run = tiny_run("rl2")
     shapes = like(run)
-    give(monkeypatch, memory.COPIES * memory.size(shapes) * 3 // 4)
+    give(monkeypatch, COPIES * memory.size(shapes) * 3 // 4)
     with pytest.raises(ConfigError, match=r"seeds = 2: .*; 1 seeds would fit"):
         memory.require_room(shapes, run, seed_mesh(2))
 
@@ -79,3 +82,12 @@ def test_a_containers_limit_counts(monkeypatch, tmp_path):
     assert memory.available(device) == 7 * 1024
     (tmp_path / "memory.max").write_text("5000\n")
     assert memory.available(device) == 4000
+
+
+def test_devices_that_share_a_seed_hold_it_each(monkeypatch):
+    run = tiny_run("rl2", {"seeds": 1})
+    shapes = like(run)
+    give(monkeypatch, 2 * memory.size(shapes))
+    memory.require_room(shapes, run, mesh_of(Shape(seeds=1, groups=1)))
+    with pytest.raises(ConfigError, match="seeds = 1"):
+        memory.require_room(shapes, run, mesh_of(Shape(seeds=1, groups=2)))
