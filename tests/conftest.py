@@ -25,6 +25,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+jax.devices()  # from here on they are two; else the first run would ask for as many as its seeds
 
 
 def pytest_collection_modifyitems(items):
