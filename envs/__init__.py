@@ -43,6 +43,16 @@ VARIBAD = {
     "ppo.minibatches": 4,
 }
 
+# Wang et al. 2023: one episode per trial, evaluated every ten updates of 30 trials.
+MOSS = {"frames": 3_000_000, "trial.episodes": 1, "evaluation.every": 60_000}
+
+# Dorfman et al. 2021 (public code of BOReL, online): 25 trials between updates.
+OFF_POLICY_VARIBAD = {
+    "frames": 3_000_000,
+    "evaluation.every": 100_000,
+    "vae.updates": 20,
+}
+
 # Where the public code goes another way than the paper: it learns behind each episode, without
 # credit from the next one; RL2 forgets in between; the VAE's reconstruction is a mean over
 # decoded steps, and of its 401 KL terms it takes 50.
@@ -68,7 +78,13 @@ def robot_fields(
     }
     imagination = {f"imagination.{name}": value for name, value in ldm.items()}
     updates = {"vae.updates": 1} if "mixture" in ldm else {}
-    return {"*": LOCOMOTION | shared, "varibad": VARIBAD, "ldm": imagination | updates}
+    return {
+        "*": LOCOMOTION | shared,
+        "varibad": VARIBAD,
+        "varibad-off-policy": VARIBAD | OFF_POLICY_VARIBAD,
+        "ldm": imagination | updates,
+        "moss": MOSS,
+    }
 
 
 ENVIRONMENTS = {
@@ -89,6 +105,16 @@ ENVIRONMENTS = {
     "half-cheetah-velocity": EnvSpec(
         "envs.locomotion.half_cheetah:half_cheetah_velocity",
         "run at a hidden velocity: train on 0 to 0.5 and 3 to 3.5 m/s, test between",
+        horizon=200,
+        frames=50_000_000,
+        defaults=robot_fields(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4),
+        reference=REFERENCE,
+        rl="ppo",
+        simulated=True,
+    ),
+    "half-cheetah-velocity-uniform": EnvSpec(
+        "envs.locomotion.half_cheetah:half_cheetah_velocity_uniform",
+        "run at a hidden velocity of 0 to 3 m/s, training and test tasks alike",
         horizon=200,
         frames=50_000_000,
         defaults=robot_fields(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4),

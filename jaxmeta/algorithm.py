@@ -11,7 +11,17 @@ from jaxmeta.agent import Agent, Params, Transition
 from jaxmeta.belief import Belief
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key, Task
-from jaxmeta.sections import A2C, PPO, SECTIONS, TRACED, VAE, Imagination, Mixing
+from jaxmeta.sections import (
+    A2C,
+    PPO,
+    SAC,
+    SECTIONS,
+    TRACED,
+    VAE,
+    Imagination,
+    Inference,
+    Mixing,
+)
 
 State = Any
 Metrics = dict[str, Array]
@@ -25,6 +35,8 @@ class Hyper(NamedTuple):
     vae: VAE
     imagination: Imagination
     mixing: Mixing
+    sac: SAC
+    inference: Inference
 
 
 for _section in (SECTIONS[name] for name in TRACED):
@@ -35,7 +47,7 @@ for _section in (SECTIONS[name] for name in TRACED):
 
 def hyper(run: Run) -> Hyper:
     """Return the run's hyper-parameters as a pytree of float32 scalars."""
-    sections = Hyper(run.a2c, run.ppo, run.vae, run.imagination, run.mixing)
+    sections = Hyper(*(getattr(run, name) for name in Hyper._fields))
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sections)
 
 

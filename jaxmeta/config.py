@@ -19,12 +19,15 @@ from jaxmeta.sections import (
     PPO,
     PRESETS,
     RL,
+    SAC,
     SECTIONS,
     VAE,
     Evaluation,
     Imagination,
+    Inference,
     Mixing,
     Networks,
+    Replay,
     TrialOptions,
 )
 from jaxmeta.settings import (
@@ -39,6 +42,7 @@ from jaxmeta.settings import (
 )
 
 MOST_UPDATES = 2**31 - 1  # they are counted in int32
+WORKERS = 16  # unless environment or method ask for others
 BASE = ("env", "method", "preset", "rl")  # what decides the sections and every value left out
 
 
@@ -63,7 +67,7 @@ class Run:
     rl: str = setting(None, "how the policy learns; by default what suits env", choices=RL)
     frames: int = frame_count(None, "environment steps per seed, over all workers")
     seeds: int = count(1, "how many; they are 0, 1, ... and train together")
-    workers: int = count(16, "parallel workers; a multiple of the method's group")
+    workers: int = count(None, "parallel workers; a multiple of the method's group")
     train_split: str = setting(
         "train", "tasks to train on; oracle: all splits together", choices=("train", "oracle")
     )
@@ -82,6 +86,9 @@ class Run:
     vae: VAE = None  # type: ignore[assignment]
     imagination: Imagination = None  # type: ignore[assignment]
     mixing: Mixing = None  # type: ignore[assignment]
+    sac: SAC = None  # type: ignore[assignment]
+    replay: Replay = None  # type: ignore[assignment]
+    inference: Inference = None  # type: ignore[assignment]
     evaluation: Evaluation = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -91,7 +98,10 @@ class Run:
                 check_value(self, name)
         env, method = registry.env_spec(self.env), registry.method_spec(self.method)
         if self.rl is None:
-            object.__setattr__(self, "rl", env.rl)
+            object.__setattr__(self, "rl", env.rl if env.rl in method.rl else method.rl[0])
+        if self.rl not in method.rl:
+            ways = " or ".join(method.rl)
+            raise ConfigError(f"rl = {self.rl!r}: {self.method} learns by {ways}")
         base = base_values(env, method, self.preset)
         for name in SECTIONS:
             section = getattr(self, name)
@@ -103,8 +113,9 @@ class Run:
                     raise ConfigError(f"{name} = {shown(section)}: must be a {kind}")
             elif section is not None:
                 raise ConfigError(f"{name}: {self.method} with {self.rl} has no such section")
-        if self.frames is None:
-            object.__setattr__(self, "frames", env.frames)
+        for name, value in {"workers": WORKERS, "frames": env.frames, **base.get("", {})}.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         validate(self)
         if env.horizon:
             self.updates(env.horizon)
@@ -149,8 +160,9 @@ class Run:
             if name in BASE:
                 raise ConfigError(f"{name}: choose it when the Run is made; it decides the base")
         refuse_unknown(overrides, self)
-        if overrides.get("frames", 0) is None:  # what Run() would fill in
-            raise ConfigError("frames = None: must be a whole number")
+        for name in ("frames", "workers"):  # what Run() would fill in
+            if overrides.get(name, 0) is None:
+                raise ConfigError(f"{name} = None: must be a whole number")
         tree: dict[str, Any] = {}
         for name, value in overrides.items():
             section, _, leaf = name.rpartition(".")
@@ -200,7 +212,7 @@ class Run:
 def base_values(
     env: registry.EnvSpec, method: registry.MethodSpec, preset: str
 ) -> dict[str, dict[str, Any]]:
-    """Return values by section: the method's, the environment's, the preset's, the last counts."""
+    """Return values by section ("" is none): the method's, the environment's, the preset's, the last counts."""
     layers = [
         method.defaults,
         env.defaults.get("*", {}),
@@ -212,7 +224,7 @@ def base_values(
     sections: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for name, value in layer.items():
-            section, _, leaf = name.partition(".")
+            section, _, leaf = name.rpartition(".")
             sections.setdefault(section, {})[leaf] = value
     return sections
 
@@ -277,7 +289,12 @@ def validate(run: Run) -> None:
             f" (imagination.normal {run.imagination.normal} + imagination.mixture"
             f" {run.imagination.mixture})"
         )
-    if run.vae:
+    if run.inference and run.inference.level == "episode" and run.trial.episodes == 1:
+        raise ConfigError(
+            "inference.level = 'episode': must be step with trial.episodes = 1; there is no second"
+            " episode that could use what the first one taught"
+        )
+    if run.vae and run.rl != "sac":
         stored = run.workers // run.group * (run.imagination.normal if run.imagination else 1)
         if run.vae.capacity < stored:
             raise ConfigError(

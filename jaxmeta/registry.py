@@ -28,7 +28,7 @@ class EnvSpec(NamedTuple):
       about: one line for lists.
       horizon: steps of an episode, so that budgets are checked early; 0: not known here.
       frames: default budget, steps per seed over all workers.
-      defaults: dotted fields by method name, or by "*" for every method.
+      defaults: dotted fields, or "workers" and "frames", by method name, or by "*" for all.
       reference: what the preset "reference" changes in it beside, in the same form.
       version: raised whenever a number that it produces changes.
       simulated: whether its maker takes the physics engine (`Run.physics`).
@@ -47,13 +47,23 @@ class EnvSpec(NamedTuple):
 
 
 class MethodSpec(NamedTuple):
-    """A method: where it is built, which sections of a Run it has beside RL's, its defaults."""
+    """A method: where it is built, and what a Run of it has.
+
+    Attributes:
+      name: how users call it.
+      make: "module:function" that takes (env, run) and returns an Algorithm.
+      about: one line for lists.
+      sections: of a Run, beside RL's, those of the trial and of its evaluation.
+      defaults: dotted fields, or "workers" and "frames".
+      rl: how its policy may learn; the first where the environment's way is not among them.
+    """
 
     name: str
-    make: str  # "module:function" that takes (env, run) and returns an Algorithm
+    make: str
     about: str
-    sections: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ("networks",)
     defaults: Mapping[str, Any] = NOTHING
+    rl: tuple[str, ...] = ("a2c", "ppo")
 
 
 _registered: dict[str, dict[str, Any]] = {"environments": {}, "methods": {}}
@@ -130,8 +140,9 @@ def method_spec(name: str) -> MethodSpec:
       ConfigError: an unknown name.
     """
     if is_file(name):
-        sections = ("vae", "imagination", "mixing")
-        return MethodSpec(name, with_function(name), "from a file", sections)
+        sections = ("networks", "vae", "imagination", "mixing", "replay", "inference")
+        make, ways = with_function(name), ("a2c", "ppo", "sac")
+        return MethodSpec(name, make, "from a file", sections, rl=ways)
     return _find("methods", "method", name)
 
 

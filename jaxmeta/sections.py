@@ -187,6 +187,81 @@ class Mixing:
 
 
 @dataclass(frozen=True)
+class SAC:
+    """Soft actor-critic, many gradient steps per update, from a replay (MoSS's settings)."""
+
+    learning_rate: float = setting(3e-4, "of actor, critics and a learned temperature", low=0.0)
+    gamma: float = setting(0.99, "discount", low=0.0, high=1.0)
+    polyak: float = setting(0.005, "step of the target critics (tau)", low=0.0, high=1.0)
+    temperature: float = setting(
+        0.2, "weight of the entropy; where it is learned, its first value", low=1e-6
+    )
+    entropy: str = setting(
+        "fixed",
+        "the temperature stays, or is learned towards an entropy of -1 per action (learned)",
+        choices=("fixed", "learned"),
+    )
+    reward_scale: float = setting(1.0, "factor on rewards", low=0.0)
+    max_grad_norm: float = setting(0.5, "largest gradient norm, of actor and of critics", low=0.0)
+    layers: tuple[int, ...] = units((300, 300, 300), "hidden layers of actor and critics")
+    obs_embedding: int = units(32, "units that observations are embedded in; 0: none", low=0)
+    belief_embedding: int = units(32, "units that beliefs are embedded in; 0: none", low=0)
+    updates: int = count(2048, "gradient steps per update")
+    batch: int = count(256, "transitions per gradient step")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What off-policy methods remember of the tasks they trained on."""
+
+    tasks: int = count(100, "training tasks, drawn once; workers meet them again and again")
+    mebibytes: int = count(1024, "room for trials, per seed; less where the run is shorter")
+    initial: int = count(20_000, "transitions collected before anything learns", low=0)
+    encoded: int = count(65_536, "transitions per update whose beliefs are computed for SAC")
+
+
+@dataclass(frozen=True)
+class Inference:
+    """MoSS's task inference: a mixture of Gaussians for each step, next-step decoders."""
+
+    latent: int = units(5, "dimensions of a component's latent")
+    components: int = setting(1, "Gaussians (K)", low=1, high=1000)
+    hidden: int = units(128, "units of the GRU, and of the layer behind it")
+    decoder_layers: tuple[int, ...] = units((128, 128), "hidden layers of both decoders")
+    window: int = setting(
+        64, "last transitions that the GRU reads; 0: all of the trial", low=0, high=100_000
+    )
+    updates: int = count(128, "gradient steps per update")
+    batch: int = count(256, "windows per gradient step")
+    learning_rate: float = setting(3e-4, "of encoder and decoders (Adam)", low=0.0)
+    max_grad_norm: float = setting(1.0, "largest gradient norm, of both together", low=0.0)
+    kl_weight: float = setting(1e-3, "weight of the Gaussians' divergence (alpha)", low=0.0)
+    class_weight: float = setting(1e-3, "weight of the categorical's divergence (beta)", low=0.0)
+    contrast_weight: float = setting(1.0, "weight of the contrastive term; 0: none", low=0.0)
+    contrast_scale: float = setting(1.0, "divides its squared distances", low=1e-6)
+    prior: str = setting(
+        "previous",
+        "of a step's latent: the step before's posterior (Eq. 5), or N(0, I) and uniform (Eq. 1)",
+        choices=("previous", "standard"),
+    )
+    decodes: str = setting(
+        "current",
+        "what a latent explains: the last transition that it has read, or the next one",
+        choices=("current", "next"),
+    )
+    level: str = setting(
+        "step",
+        "when the policy's belief changes: after each step, or only behind each episode",
+        choices=("step", "episode"),
+    )
+    belief: str = setting(
+        "parameters",
+        "what the policy sees of the chosen Gaussian: mean and variance, or a sample",
+        choices=("parameters", "sample"),
+    )
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """When and how the agent is evaluated on fixed tasks."""
 
@@ -218,9 +293,12 @@ SECTIONS: dict[str, type] = {
     "vae": VAE,
     "imagination": Imagination,
     "mixing": Mixing,
+    "sac": SAC,
+    "replay": Replay,
+    "inference": Inference,
     "evaluation": Evaluation,
 }
-TRACED = ("a2c", "ppo", "vae", "imagination", "mixing")  # their floats are numbers in the step
+TRACED = ("a2c", "ppo", "vae", "imagination", "mixing", "sac", "inference")  # their floats are numbers in the step
 # Fields that were added since configurations were first published, and what runs did before.
 ADDED: dict[str, Any] = {
     "rl": "a2c",
@@ -232,5 +310,5 @@ ADDED: dict[str, Any] = {
     "ppo.update": "trial",
     "ppo.memory": "kept",
 }
-RL = ("a2c", "ppo")  # of which a run has one
-COMMON_SECTIONS = ("trial", "networks", "evaluation")
+RL = ("a2c", "ppo", "sac")  # of which a run has one
+COMMON_SECTIONS = ("trial", "evaluation")

@@ -1,5 +1,7 @@
 """Half-cheetah-velocity (Lee & Chung 2021, 5.2): run at a hidden target velocity."""
 
+from collections.abc import Mapping, Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -52,6 +54,46 @@ class HalfCheetahVelocity(Robot):
     def eval_tasks(self, split: str) -> Task:
         """Return the paper's evaluation velocities."""
         return jnp.array(EVALUATED[split])
+
+
+class VelocityRange(HalfCheetahVelocity):
+    """The same with one range of velocities per split.
+
+    `ranges` and `evaluated` have the ranges and the evaluation tasks by split, m/s. The oracle
+    draws from the smallest range around all.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        ranges: Mapping[str, tuple[float, float]],
+        evaluated: Mapping[str, Sequence[float]],
+    ):
+        super().__init__(backend)
+        lows, highs = zip(*ranges.values(), strict=True)
+        self.ranges = {**ranges, "oracle": (min(lows), max(highs))}
+        self.evaluated = evaluated
+
+    def sample_task(self, key: Key, split: str) -> Task:
+        """Draw a velocity, uniformly."""
+        low, high = self.ranges[split]
+        return jax.random.uniform(key, minval=low, maxval=high)
+
+    def eval_tasks(self, split: str) -> Task:
+        """Return the split's evaluation velocities."""
+        return jnp.array(self.evaluated[split])
+
+
+def spread(low: float, high: float, count: int) -> list[float]:
+    """Return the middles of so many equal parts of a range."""
+    return [round(low + (high - low) * (i + 0.5) / count, 6) for i in range(count)]
+
+
+def half_cheetah_velocity_uniform(backend: str = "auto") -> VelocityRange:
+    """Train and test on [0, 3) m/s (Rakelly et al. 2019); 30 test tasks."""
+    everywhere = (0.0, 3.0)
+    evaluated = {"train": spread(*everywhere, 6), "test": spread(*everywhere, 30)}
+    return VelocityRange(backend, {"train": everywhere, "test": everywhere}, evaluated)
 
 
 def half_cheetah_velocity(backend: str = "auto") -> HalfCheetahVelocity:

@@ -1,0 +1,16 @@
+"""MoSS (Wang et al. 2023): SAC on a mixture-of-Gaussians belief, inferred at every step."""
+
+from jaxmeta.algorithm import Algorithm
+from jaxmeta.config import Run
+from jaxmeta.inference import mixture_belief
+from jaxmeta.off_policy import off_policy
+from jaxmeta.trial import Trial
+
+
+def moss(env: Trial, run: Run) -> Algorithm:
+    """Return MoSS; with one component its belief is an ordinary VAE's.
+
+    Raises:
+      ConfigError: actions are discrete; the replay has no room for an update's trials.
+    """
+    return off_policy(env, run, mixture_belief(env, run))

@@ -1,0 +1,353 @@
+"""MoSS's task inference (Wang et al. 2023): a mixture of Gaussians for each step of a trial.
+
+A GRU reads transitions; heads give a categorical over K components and their Gaussians. Each
+step's latent must explain one transition only, and its prior is the posterior of the step
+before: a belief may follow a task that changes. Task numbers are read to tell trajectories of
+different tasks apart, and for nothing else.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax.core import unfreeze
+
+from jaxmeta import buffers
+from jaxmeta.a2c import descend
+from jaxmeta.agent import Params, Transition
+from jaxmeta.algorithm import Hyper, Metrics
+from jaxmeta.belief import Gaussian, kl, sample
+from jaxmeta.config import Run
+from jaxmeta.env import Array, Key
+from jaxmeta.gru import gru_step, gru_unroll, init_gru
+from jaxmeta.networks import Linear, call, pytorch_uniform
+from jaxmeta.normalise import merge, no_samples, standardise
+from jaxmeta.off_policy import TaskBelief, repeat
+from jaxmeta.recordings import Window, windows
+from jaxmeta.sac import real_actions
+from jaxmeta.sections import Inference
+from jaxmeta.trial import Trial
+
+GROUPS = ("encoder", "decoder")  # what the evidence lower bound trains
+
+
+class Mixture(NamedTuple):
+    """K Gaussians and a categorical over them."""
+
+    logits: Array  # [..., K]
+    of: Gaussian  # [..., K, L]
+
+
+class MixtureEncoder(nn.Module):
+    """A GRU over transitions; behind it a layer and the heads of a Mixture."""
+
+    sizes: Inference
+    width: int  # entries of a transition
+
+    def setup(self) -> None:
+        """Make the layers."""
+        self.gru = self.param("gru", init_gru, self.width, self.sizes.hidden)
+        self.layer = Linear(self.sizes.hidden)
+        self.heads = Linear(self.sizes.components * (1 + 2 * self.sizes.latent))
+
+    def step(self, h: Array, x: Array) -> Array:
+        """Return the next state [..., H] for a transition [..., D]."""
+        return gru_step(unfreeze(self.gru), h, x)
+
+    def unroll(self, x: Array, keep: Array) -> Array:
+        """Return the states [S + 1, B, H] of transitions [S, B, D], from zero on."""
+        start = jnp.zeros((x.shape[1], self.sizes.hidden))
+        return gru_unroll(unfreeze(self.gru), x, start, keep)
+
+    def posterior(self, h: Array) -> Mixture:
+        """Return the mixture that a state [..., H] stands for."""
+        heads = self.heads(nn.relu(self.layer(nn.relu(h))))
+        heads = heads.reshape(*h.shape[:-1], self.sizes.components, 1 + 2 * self.sizes.latent)
+        mean, logvar = jnp.split(heads[..., 1:], 2, axis=-1)
+        return Mixture(heads[..., 0], Gaussian(mean, logvar))
+
+    def everything(self, h: Array, x: Array) -> Mixture:
+        """Touch every parameter, for `init`."""
+        return self.posterior(self.step(h, x))
+
+
+class NextStep(nn.Module):
+    """One regression of p(s', r | s, a, z): ReLU layers whose first is split in two.
+
+    A step's part of it is computed once for all K latents.
+    """
+
+    layers: tuple[int, ...]
+    outputs: int
+
+    @nn.compact
+    def __call__(self, z: Array, inputs: Array) -> Array:
+        """Return [..., K, outputs] for latents [..., K, L] and steps [..., D]."""
+        first, *rest = self.layers
+        latent, width = z.shape[-1], inputs.shape[-1]
+        fan_in = latent + width
+        of_latent = self.param("of_latent", pytorch_uniform, (latent, first), fan_in)
+        of_inputs = self.param("of_inputs", pytorch_uniform, (width, first), fan_in)
+        bias = self.param("bias", pytorch_uniform, (first,), fan_in)
+        of_step = inputs @ of_inputs + bias.reshape((1,) * (inputs.ndim - 1) + (-1,))
+        x = nn.relu(z @ of_latent + of_step[..., None, :])
+        for size in rest:
+            x = nn.relu(Linear(size)(x))
+        return Linear(self.outputs)(x)
+
+
+class Memory(NamedTuple):
+    """What an agent remembers of a trial."""
+
+    read: Any  # the last transitions [S, D] and where to keep [S]; nothing if all are read
+    all: Array  # [H] the GRU's state behind the last transition
+    shown: Array  # [H] the one that the policy acts on
+
+
+def chosen(q: Mixture) -> Gaussian:
+    """Return the likeliest component's Gaussian, [..., L]."""
+    k = jnp.argmax(q.logits, axis=-1)[..., None, None]
+    return jax.tree.map(lambda x: jnp.take_along_axis(x, k, axis=-2)[..., 0, :], q.of)
+
+
+def class_kl(q: Array, p: Array) -> Array:
+    """Return KL(q || p) of categoricals given by logits, [..., K] -> [...]."""
+    log_q, log_p = jax.nn.log_softmax(q), jax.nn.log_softmax(p)
+    return (jnp.exp(log_q) * (log_q - log_p)).sum(-1)
+
+
+def priors(q: Mixture, prior: str) -> Mixture:
+    """Return each step's prior for posteriors q [S + 1, ...]: see `inference.prior`.
+
+    The standard one has identical components; only data can tell them apart.
+    """
+    standard = jax.tree.map(jnp.zeros_like, q)
+    if prior == "standard":
+        return standard
+    return jax.tree.map(lambda s, x: jnp.concatenate([s[:1], x[:-1]]), standard, q)
+
+
+def mixture_elbo(
+    q: Mixture, p: Mixture, errors: Array, explains: Array, counts: Array, chained: Array, hp: Inference
+) -> tuple[Array, Metrics]:
+    """Return the negative bound (Eq. 1; with the last step's posterior as p, Eq. 5), [].
+
+    sum_k q(y = k) [error_k + alpha KL(q_k || p_k)] + beta KL(q(y) || p(y)), over steps. It is
+    a mean over the steps that count.
+
+    Args:
+      q, p: posteriors and priors, [S + 1, B] steps.
+      errors: -log p(x | z_k) up to a constant, [S, B, K].
+      explains: the indices in q of the latents that these are of, [S].
+      counts: which errors count, [S, B].
+      chained: which divergences do, [S + 1, B].
+      hp: weights.
+    """
+    share = jax.nn.softmax(q.logits)
+    mean = lambda x, where: (x * where).sum() / jnp.maximum(where.sum(), 1)
+    reconstruction = mean((share[explains] * errors).sum(-1), counts)
+    of_latent = mean((share * kl(q.of, p.of)).sum(-1), chained)
+    of_class = mean(class_kl(q.logits, p.logits), chained)
+    loss = reconstruction + hp.kl_weight * of_latent + hp.class_weight * of_class
+    parts = {"elbo": -loss, "reconstruction": reconstruction, "kl": of_latent, "class_kl": of_class}
+    return loss, parts
+
+
+def contrast(queries: Array, keys: Array, tasks: Array, counts: Array, scale: Array) -> Array:
+    """Return InfoNCE (Eq. 2) of embeddings [B, L], by squared distances over `scale`, [].
+
+    A query's positive is the key of its own trajectory, its negatives those of other tasks.
+    `counts` [B] tells which queries have one; `tasks` [B] are numbers.
+    """
+    distance = ((queries[:, None] - keys[None]) ** 2).sum(-1) / scale
+    own = jnp.eye(len(tasks), dtype=bool)
+    negative = tasks[:, None] != tasks[None]
+    logits = jnp.where(own | negative, -distance, -jnp.inf)
+    lost = jax.nn.logsumexp(logits, axis=1) - jnp.diag(logits)
+    return (lost * counts).sum() / jnp.maximum(counts.sum(), 1)
+
+
+def two_moments(key: Key, real: Array) -> tuple[Array, Array]:
+    """Return two different indices in 1 ... S of steps [S] that are real, the last ones."""
+    count = real.sum()
+    u, v = jax.random.uniform(key, (2,))
+    first = jnp.minimum((u * count).astype(jnp.int32), count - 1)
+    apart = 1 + jnp.minimum((v * (count - 1)).astype(jnp.int32), jnp.maximum(count - 2, 0))
+    behind = lambda i: len(real) - i % jnp.maximum(count, 1)
+    return behind(first), behind(first + apart)
+
+
+def shown_states(hs: Array, last: Array) -> Array:
+    """Return the states [S + 1, B, H] behind the last episode that has ended by each step."""
+    t = jnp.arange(len(hs))[:, None]
+    ended = jnp.concatenate([jnp.zeros_like(last[:1]), last])
+    at = jax.lax.cummax(jnp.where(ended, t, 0))
+    return jnp.take_along_axis(hs, at[..., None], axis=0)
+
+
+def mixture_belief(env: Trial, run: Run) -> TaskBelief:
+    """Return MoSS's belief; `params` has "encoder", "decoder" and "statistics".
+
+    Raises:
+      ConfigError: actions are discrete.
+    """
+    sizes = run.inference
+    (width,) = env.obs_space.shape
+    own = width - 1  # without the trial's flag, which no decoder should explain
+    (actions,) = real_actions(env).shape
+    inputs = 2 * width + actions + 1
+    encoder = MixtureEncoder(sizes, inputs)
+    of_state, of_reward = NextStep(sizes.decoder_layers, own), NextStep(sizes.decoder_layers, 1)
+    steps = sizes.window or env.horizon
+
+    def init(key: Key) -> Params:
+        key_encoder, key_state, key_reward = jax.random.split(key, 3)
+        z, seen = jnp.zeros((1, sizes.latent)), jnp.zeros(width + actions)
+        h, x = jnp.zeros(sizes.hidden), jnp.zeros(inputs)
+        return {
+            "encoder": encoder.init(key_encoder, h, x, method="everything"),
+            "decoder": {
+                "state": of_state.init(key_state, z, seen),
+                "reward": of_reward.init(key_reward, z, seen),
+            },
+            "statistics": {
+                "obs": no_samples((width,)),
+                "action": no_samples((actions,)),
+                "reward": no_samples(()),
+            },
+        }
+
+    def look(params: Params, tr: Transition) -> Params:
+        known = params["statistics"]
+        seen = {"obs": tr.obs, "action": tr.action, "reward": tr.reward}
+        return params | {"statistics": {name: merge(known[name], seen[name]) for name in seen}}
+
+    def normal(params: Params, name: str, x: Array) -> Array:
+        return standardise(params["statistics"][name], x)
+
+    def transition(params: Params, obs: Array, action: Array, reward: Array, after: Array) -> Array:
+        """Return what the GRU reads of a step, [..., D]."""
+        return jnp.concatenate(
+            [
+                normal(params, "obs", obs),
+                normal(params, "action", action),
+                normal(params, "reward", reward)[..., None],
+                normal(params, "obs", after),
+            ],
+            axis=-1,
+        )
+
+    def begin(params: Params) -> Memory:
+        nothing = jnp.zeros(sizes.hidden)
+        empty = (jnp.zeros((steps, inputs)), jnp.zeros(steps))
+        return Memory(empty if sizes.window else (), nothing, nothing)
+
+    def observe(params: Params, memory: Memory, tr: Transition) -> Memory:
+        x = transition(params, tr.obs, tr.action, tr.reward, tr.seen)
+        read: Any = ()
+        if sizes.window:
+            xs, keep = memory.read
+            xs = jnp.concatenate([xs[1:], x[None]])
+            keep = jnp.concatenate([keep[1:], jnp.ones(1)])
+            unrolled = call(encoder, params["encoder"], xs[:, None], keep[:, None], method="unroll")
+            read, h = (xs, keep), unrolled[-1, 0]
+        else:
+            h = call(encoder, params["encoder"], memory.all, x, method="step")
+        shown = h if sizes.level == "step" else jnp.where(tr.last, h, memory.shown)
+        return Memory(read, h, shown)
+
+    def unroll(params: Params, seen: Window) -> Array:
+        x = transition(params, seen.obs[:-1], seen.action, seen.reward, seen.obs[1:])
+        return call(encoder, params["encoder"], x, seen.keep, method="unroll")
+
+    def encode(params: Params, seen: Window) -> Array:
+        hs = unroll(params, seen)
+        return hs if sizes.level == "step" else shown_states(hs, seen.last)
+
+    def posterior(params: Params, h: Array) -> Mixture:
+        return call(encoder, params["encoder"], h, method="posterior")
+
+    def features(params: Params, h: Array, noise: Array) -> Array:
+        q = chosen(posterior(params, h))
+        if sizes.belief == "sample":
+            return sample(q, noise)
+        return jnp.concatenate([q.mean, jnp.exp(q.logvar)], axis=-1)
+
+    def errors(params: Params, z: Array, seen: Window) -> Array:
+        """Return the squared errors of next states (a mean over entries) and rewards [S, B, K]."""
+        obs = normal(params, "obs", seen.obs)
+        read = jnp.concatenate([obs[:-1], normal(params, "action", seen.action)], axis=-1)
+        state = call(of_state, params["decoder"]["state"], z, read)
+        reward = call(of_reward, params["decoder"]["reward"], z, read)[..., 0]
+        paid = normal(params, "reward", seen.reward)
+        return ((state - obs[1:, :, None, :own]) ** 2).mean(-1) + (reward - paid[..., None]) ** 2
+
+    def loss(params: Params, seen: Window, key: Key, hp: Inference) -> tuple[Array, Metrics]:
+        key_z, key_pairs = jax.random.split(key)
+        q = posterior(params, unroll(params, seen))
+        z = sample(q.of, jax.random.normal(key_z, q.of.mean.shape))
+        explains = jnp.arange(steps) + (sizes.decodes == "current")
+        # What is seen behind a cut, or where a start is shown instead, is not where a step led.
+        follows = seen.keep * (1.0 - seen.last if run.trial.boundary == "start" else 1.0)
+        found = errors(params, z[explains], seen)
+        chained = jnp.concatenate([jnp.ones_like(seen.keep[:1]), seen.keep])
+        bound, metrics = mixture_elbo(
+            q, priors(q, sizes.prior), found, explains, follows, chained, hp
+        )
+        moments = jax.vmap(two_moments, in_axes=(0, 1))(
+            jax.random.split(key_pairs, seen.task.shape[0]), seen.real
+        )
+        embedded = chosen(q).mean  # [S + 1, B, L]
+        two = [embedded[i, jnp.arange(i.shape[0])] for i in moments]
+        several = (seen.real.sum(0) > 1).astype(jnp.float32)
+        apart = contrast(*two, seen.task, several, hp.contrast_scale)
+        return bound + hp.contrast_weight * apart, metrics | {"contrast": apart}
+
+    def optimiser(hp: Hyper) -> optax.GradientTransformation:
+        clip = optax.clip_by_global_norm(hp.inference.max_grad_norm)
+        return optax.chain(clip, optax.adam(hp.inference.learning_rate))
+
+    def start(params: Params, hp: Hyper) -> optax.OptState:
+        return optimiser(hp).init({name: params[name] for name in GROUPS})
+
+    def learn(
+        params: Params,
+        opt: optax.OptState,
+        replay: buffers.Trajectories,
+        key: Key,
+        hp: Hyper,
+        wanted: Array,
+    ) -> tuple[Params, optax.OptState, Metrics]:
+        def improve(carry: tuple[Params, optax.OptState], key: Key) -> tuple[Any, Metrics]:
+            trained, opt = carry
+            key_row, key_end, key_loss = jax.random.split(key, 3)
+            rows = buffers.sample(replay, key_row, sizes.batch)
+            ends = jax.random.randint(key_end, (sizes.batch,), 1, env.horizon + 1)
+            ends = ends if sizes.window else jnp.full_like(ends, env.horizon)
+            seen = windows(rows, ends, steps)
+            of = lambda trained: loss(params | trained, seen, key_loss, hp.inference)
+            grads, metrics = jax.grad(of, has_aux=True)(trained)
+            trained, opt = descend(optimiser(hp), grads, opt, trained)
+            return (trained, opt), metrics
+
+        trained = {name: params[name] for name in GROUPS}
+        times = jnp.where(wanted, sizes.updates, 0)
+        (trained, opt), metrics = repeat(times, improve, (trained, opt), key)
+        return params | trained, opt, metrics
+
+    return TaskBelief(
+        width=sizes.latent * (1 if sizes.belief == "sample" else 2),
+        steps=sizes.window,
+        init=init,
+        draw=lambda key: jax.random.normal(key, (sizes.latent,)),
+        begin=begin,
+        observe=observe,
+        hidden=lambda params, memory: memory.shown,
+        features=features,
+        encode=encode,
+        start=start,
+        learn=learn,
+        look=look,
+    )
