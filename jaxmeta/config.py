@@ -212,7 +212,10 @@ class Run:
 def base_values(
     env: registry.EnvSpec, method: registry.MethodSpec, preset: str
 ) -> dict[str, dict[str, Any]]:
-    """Return values by section ("" is none): the method's, the environment's, the preset's, the last counts."""
+    """Return values by section ("": of the run itself).
+
+    They are the method's, the environment's, the preset's; the last one counts.
+    """
     layers = [
         method.defaults,
         env.defaults.get("*", {}),

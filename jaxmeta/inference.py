@@ -25,6 +25,7 @@ from jaxmeta.gru import gru_step, gru_unroll, init_gru
 from jaxmeta.networks import Linear, call, pytorch_uniform
 from jaxmeta.normalise import merge, no_samples, standardise
 from jaxmeta.off_policy import TaskBelief, repeat
+from jaxmeta.policy import part
 from jaxmeta.recordings import Window, windows
 from jaxmeta.sac import real_actions
 from jaxmeta.sections import Inference
@@ -130,7 +131,13 @@ def priors(q: Mixture, prior: str) -> Mixture:
 
 
 def mixture_elbo(
-    q: Mixture, p: Mixture, errors: Array, explains: Array, counts: Array, chained: Array, hp: Inference
+    q: Mixture,
+    p: Mixture,
+    errors: Array,
+    explains: Array,
+    counts: Array,
+    chained: Array,
+    hp: Inference,
 ) -> tuple[Array, Metrics]:
     """Return the negative bound (Eq. 1; with the last step's posterior as p, Eq. 5), [].
 
@@ -155,7 +162,9 @@ def mixture_elbo(
     return loss, parts
 
 
-def contrast(queries: Array, keys: Array, tasks: Array, counts: Array, scale: Array) -> Array:
+def contrast(
+    queries: Array, keys: Array, tasks: Array, counts: Array, scale: Array | float
+) -> Array:
     """Return InfoNCE (Eq. 2) of embeddings [B, L], by squared distances over `scale`, [].
 
     A query's positive is the key of its own trajectory, its negatives those of other tasks.
@@ -300,9 +309,9 @@ def mixture_belief(env: Trial, run: Run) -> TaskBelief:
             jax.random.split(key_pairs, seen.task.shape[0]), seen.real
         )
         embedded = chosen(q).mean  # [S + 1, B, L]
-        two = [embedded[i, jnp.arange(i.shape[0])] for i in moments]
+        queries, keys = (embedded[i, jnp.arange(i.shape[0])] for i in moments)
         several = (seen.real.sum(0) > 1).astype(jnp.float32)
-        apart = contrast(*two, seen.task, several, hp.contrast_scale)
+        apart = contrast(queries, keys, seen.task, several, hp.contrast_scale)
         return bound + hp.contrast_weight * apart, metrics | {"contrast": apart}
 
     def optimiser(hp: Hyper) -> optax.GradientTransformation:
@@ -310,7 +319,7 @@ def mixture_belief(env: Trial, run: Run) -> TaskBelief:
         return optax.chain(clip, optax.adam(hp.inference.learning_rate))
 
     def start(params: Params, hp: Hyper) -> optax.OptState:
-        return optimiser(hp).init({name: params[name] for name in GROUPS})
+        return optimiser(hp).init(part(params, GROUPS))
 
     def learn(
         params: Params,
@@ -332,7 +341,7 @@ def mixture_belief(env: Trial, run: Run) -> TaskBelief:
             trained, opt = descend(optimiser(hp), grads, opt, trained)
             return (trained, opt), metrics
 
-        trained = {name: params[name] for name in GROUPS}
+        trained = part(params, GROUPS)
         times = jnp.where(wanted, sizes.updates, 0)
         (trained, opt), metrics = repeat(times, improve, (trained, opt), key)
         return params | trained, opt, metrics

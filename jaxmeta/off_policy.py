@@ -124,9 +124,7 @@ def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
     rl = sac.soft_actor_critic(env, run.sac)
     world = OneTask(env)
     example = recorded_like(env)
-    rows = rows_that_fit(
-        example, run.replay.mebibytes, run.updates(env.env.horizon) * run.workers
-    )
+    rows = rows_that_fit(example, run.replay.mebibytes, run.updates(env.env.horizon) * run.workers)
     if rows < run.workers:
         raise ConfigError(
             f"replay.mebibytes = {run.replay.mebibytes}: has room for {rows} trials of"

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmeta.agent import Transition
+from jaxmeta.buffers import Replayed
 from jaxmeta.env import Array, Env
 from jaxmeta.networks import example_action, example_obs
 
@@ -51,6 +52,13 @@ def recorded(tr: Transition, tasks: Array) -> Recorded:
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), rows)._replace(task=tasks)
 
 
+def replayed(rows: Recorded) -> Replayed:
+    """Return rows [n] as the trials that variBAD's ELBO reads; of each row the first trial."""
+    after = rows.obs[:, 1:]
+    valid = jnp.cumsum(rows.cut, axis=1) - rows.cut == 0
+    return Replayed(rows.obs[:, :-1], rows.action, rows.reward, after, after, valid)
+
+
 def recorded_like(env: Env) -> Recorded:
     """Return arrays of the shapes and dtypes that one row has."""
     steps = env.horizon
@@ -68,14 +76,12 @@ def window(row: Recorded, end: Array | int, length: int) -> Window:
     seen = jnp.maximum(t, 0)
     at = seen[:-1]
     keep = (real & ~row.cut[at]).astype(jnp.float32)
-    return Window(
-        row.obs[seen], row.action[at], row.reward[at], row.last[at], keep, real, row.task
-    )
+    return Window(row.obs[seen], row.action[at], row.reward[at], row.last[at], keep, real, row.task)
 
 
 def windows(rows: Recorded, ends: Array, length: int) -> Window:
     """Return a window of each of the rows [n], before steps `ends` [n]: [S, n], tasks [n]."""
-    axes = Window(1, 1, 1, 1, 1, 1, 0)
+    axes = Window._make((1, 1, 1, 1, 1, 1, 0))
     return jax.vmap(window, in_axes=(0, 0, None), out_axes=axes)(rows, ends, length)
 
 

@@ -5,7 +5,7 @@ temperature that stays, or is learned. Every transition has a weight.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxmeta.algorithm import Metrics
 from jaxmeta.env import Array, Box, Env, Key
 from jaxmeta.errors import ConfigError
 from jaxmeta.networks import Linear, call, example_action, example_obs
+from jaxmeta.policy import part
 from jaxmeta.sections import SAC
 
 LOG_STD = (-20.0, 2.0)  # range of the actor's log-deviation
@@ -150,7 +151,7 @@ def soft_actor_critic(env: Env, sizes: SAC) -> SoftActorCritic:
         return [call(critic, p, obs, belief, action)[..., 0] for p in critics]
 
     def start(params: Params, hp: SAC) -> Learned:
-        own = {name: params[name] for name in GROUPS}
+        own = part(params, GROUPS)
         log_temperature = jnp.log(hp.temperature)
         of_temperature = optax.adam(hp.learning_rate).init(log_temperature)
         targets = jax.tree.map(jnp.copy, params["critics"])  # an array is donated once only
@@ -171,7 +172,9 @@ def soft_actor_critic(env: Env, sizes: SAC) -> SoftActorCritic:
 
         def losses(own: Params) -> tuple[Array, Metrics]:
             found = values(own["critics"], batch.obs, batch.belief, taken)
-            critic_loss = sum((batch.weight * (q - towards) ** 2).mean() for q in found)
+            critic_loss = jnp.stack(
+                [(batch.weight * (q - towards) ** 2).mean() for q in found]
+            ).sum()
             now = squash(call(actor, own["actor"], batch.obs, batch.belief), noise)
             fixed = lax.stop_gradient(own["critics"])
             best = jnp.minimum(*values(fixed, batch.obs, batch.belief, now.action))
@@ -183,7 +186,7 @@ def soft_actor_critic(env: Env, sizes: SAC) -> SoftActorCritic:
                 "entropy": -now.log_prob.mean(),
             }
 
-        own = {name: params[name] for name in GROUPS}
+        own = part(params, GROUPS)
         grads, metrics = jax.grad(losses, has_aux=True)(own)
         own, opt = descend(optimiser(hp), grads, learned.opt, own)
         targets = optax.incremental_update(own["critics"], learned.targets, hp.polyak)

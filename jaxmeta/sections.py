@@ -298,7 +298,15 @@ SECTIONS: dict[str, type] = {
     "inference": Inference,
     "evaluation": Evaluation,
 }
-TRACED = ("a2c", "ppo", "vae", "imagination", "mixing", "sac", "inference")  # their floats are numbers in the step
+TRACED = (
+    "a2c",
+    "ppo",
+    "vae",
+    "imagination",
+    "mixing",
+    "sac",
+    "inference",
+)  # their floats are numbers in the step
 # Fields that were added since configurations were first published, and what runs did before.
 ADDED: dict[str, Any] = {
     "rl": "a2c",

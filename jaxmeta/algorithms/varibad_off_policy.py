@@ -1,0 +1,90 @@
+"""variBAD with SAC (Dorfman et al. 2021): its belief, its ELBO, an off-policy policy."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmeta import buffers
+from jaxmeta.a2c import descend
+from jaxmeta.agent import Params, Transition
+from jaxmeta.algorithm import Algorithm, Hyper, Metrics
+from jaxmeta.belief import variational_belief
+from jaxmeta.config import Run
+from jaxmeta.env import Array, Key
+from jaxmeta.errors import ConfigError
+from jaxmeta.networks import Encoder, call
+from jaxmeta.off_policy import TaskBelief, off_policy, repeat
+from jaxmeta.policy import part
+from jaxmeta.recordings import Window, replayed
+from jaxmeta.trial import Trial
+
+GROUPS = ("encoder", "decoder")  # what the ELBO trains
+
+
+def varibad_off_policy(env: Trial, run: Run) -> Algorithm:
+    """Return variBAD whose policy learns by SAC; its belief reads a trial from its start.
+
+    Raises:
+      ConfigError: actions are discrete; the replay has no room for an update's trials; starts
+        of episodes are shown, behind which the replay does not keep where a step led.
+    """
+    if run.trial.boundary == "start":
+        raise ConfigError(f"trial.boundary = 'start': must be terminal with {run.method}")
+    return off_policy(env, run, whole_trial_belief(env, run))
+
+
+def whole_trial_belief(env: Trial, run: Run) -> TaskBelief:
+    """Return variBAD's belief as an off-policy method sees it: mean and logvar."""
+    (width,) = env.obs_space.shape
+    encoder = Encoder(env.action_space, width, run.networks, run.vae.latent)
+    belief = variational_belief(env, run, encoder, "encoder")
+
+    def observe(params: Params, memory: Array, tr: Transition) -> Array:
+        return belief.update(params, memory, tr.action, tr.seen, tr.reward)
+
+    def features(params: Params, hidden: Array, noise: Array) -> Array:
+        return jnp.concatenate(belief.posterior(params, hidden), axis=-1)
+
+    def encode(params: Params, seen: Window) -> Array:
+        start = jnp.zeros((seen.reward.shape[1], run.networks.hidden))
+        inputs = (seen.action, seen.obs[1:], seen.reward, seen.keep, start)
+        return call(encoder, params["encoder"], *inputs, method="unroll")
+
+    def adam(hp: Hyper) -> optax.GradientTransformation:
+        return optax.adam(hp.vae.learning_rate)
+
+    def learn(
+        params: Params,
+        opt: optax.OptState,
+        replay: buffers.Trajectories,
+        key: Key,
+        hp: Hyper,
+        wanted: Array,
+    ) -> tuple[Params, optax.OptState, Metrics]:
+        def improve(carry: tuple[Params, optax.OptState], key: Key) -> tuple[Any, Metrics]:
+            own, opt = carry
+            key_batch, key_elbo = jax.random.split(key)
+            trials = replayed(buffers.sample(replay, key_batch, run.vae.batch))
+            grads, metrics = jax.grad(belief.elbo, has_aux=True)(own, trials, key_elbo, hp.vae)
+            return descend(adam(hp), grads, opt, own), metrics
+
+        times = jnp.where(wanted, run.vae.updates, 0)
+        (own, opt), metrics = repeat(times, improve, (part(params, GROUPS), opt), key)
+        return params | own, opt, metrics
+
+    return TaskBelief(
+        width=2 * run.vae.latent,
+        steps=0,
+        init=belief.init,
+        draw=lambda key: jnp.zeros(()),
+        begin=belief.begin,
+        observe=observe,
+        hidden=lambda params, memory: memory,
+        features=features,
+        encode=encode,
+        start=lambda params, hp: adam(hp).init(part(params, GROUPS)),
+        learn=learn,
+        look=lambda params, tr: params,
+    )
