@@ -178,7 +178,7 @@ def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
             ends = ends if belief.steps else jnp.full_like(ends, env.horizon)
             hidden = belief.encode(params, windows(drawn, ends, steps))
             before, after = hidden[:-1][-each:], hidden[-each:]
-            at = ends[:, None] - each + jnp.arange(each)  # [n, each]
+            at = ends[:, None] - each + jnp.arange(each)[None]  # [n, each]
             pick = lambda x, at: jax.vmap(lambda x, at: x[at])(x, at)
 
             def features(hidden: Array, key: Key) -> Array:

@@ -12,25 +12,53 @@ from jaxmeta.loading import build
 from jaxmeta.programs import Course, members, run_updates, starter
 from jaxmeta.seeds import over_seeds, seed_mesh
 from jaxmeta.trial import Trial
+from tests import probes
 
 METHODS = ("rl2", "mixreg", "varibad", "ldm")
+OFF_POLICY = ("moss", "varibad-off-policy")  # they need real actions
+STEER = f"{probes.__file__}:Steer"
 SIZES = {
-    "trial.episodes": 2,
     "networks.hidden": 16,
     "networks.state_embedding": 8,
     "networks.head": 4,
 }
 VAE_SIZES = {"vae.latent": 4, "vae.batch": 3, "vae.capacity": 20, "vae.decoder_layers": (8, 8)}
 PAIRS = {"vae.elbo_latents": 5, "vae.elbo_steps": 6}
+SAC_SIZES = {
+    "sac.layers": (8,),
+    "sac.obs_embedding": 0,
+    "sac.updates": 3,
+    "sac.batch": 8,
+    "replay.tasks": 6,
+    "replay.initial": 0,
+    "replay.encoded": 24,
+}
+INFERENCE_SIZES = {
+    "inference.latent": 3,
+    "inference.components": 2,
+    "inference.hidden": 8,
+    "inference.decoder_layers": (8,),
+    "inference.window": 3,
+    "inference.updates": 2,
+    "inference.batch": 5,
+}
 GROUP = {"imagination.normal": 3, "imagination.mixture": 1}
 
 
 def tiny_run(method: str, overrides: dict[str, Any] | None = None, **chosen: Any) -> Run:
     """Return a run of 4 workers and 2 episodes with small networks."""
-    sizes = dict(SIZES)
-    sizes |= VAE_SIZES | PAIRS if method in ("varibad", "ldm") else {}
-    sizes |= GROUP if method == "ldm" else {}
+    chosen = ({"env": STEER} if method in OFF_POLICY else {}) | chosen
     run = Run(method=method, frames=100_000, **chosen)
+    by_section = {
+        "networks": SIZES,
+        "vae": VAE_SIZES | PAIRS,
+        "imagination": GROUP,
+        "sac": SAC_SIZES,
+        "inference": INFERENCE_SIZES,
+    }
+    sizes = {"trial.episodes": 2}
+    for section, fields in by_section.items():
+        sizes |= fields if getattr(run, section) else {}
     return run.replace({"workers": 4, "seeds": 2} | sizes | (overrides or {}))
 
 

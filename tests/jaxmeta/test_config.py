@@ -285,7 +285,7 @@ def test_methods_have_only_their_sections():
 def test_unknown_names_list_what_there_is():
     with pytest.raises(ConfigError, match=r"gridworld-extrapolation.*did you mean gridworld"):
         Run(env="gridwrld")
-    with pytest.raises(ConfigError, match=r"ldm, mixreg, rl2, varibad"):
+    with pytest.raises(ConfigError, match=r"ldm, mixreg, moss, rl2, varibad"):
         Run(method="sac")
     with pytest.raises(ConfigError, match="paper, reference"):
         Run(preset="both")

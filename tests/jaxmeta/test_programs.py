@@ -21,10 +21,12 @@ from jaxmeta.programs import (
     run_updates,
 )
 from jaxmeta.seeds import seed_mesh
-from tests.tiny import METHODS, advance, program, tiny_run
+from tests.tiny import METHODS, OFF_POLICY, advance, program, tiny_run
+
+every_method = pytest.mark.parametrize("method", METHODS + OFF_POLICY)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@every_method
 def test_a_step_closes_over_its_state(method):
     made = program(method)
     one = jax.tree.map(lambda x: x[0], made.start.state)
@@ -34,7 +36,7 @@ def test_a_step_closes_over_its_state(method):
         chex.assert_shape(value, ())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@every_method
 def test_chunk_length_does_not_matter(method):
     """And the program was traced once, also for states that were on the host in between."""
     made = program(method)
@@ -44,7 +46,7 @@ def test_chunk_length_does_not_matter(method):
     chex.assert_trees_all_equal(advance(made, copied, 1, 3), whole)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@every_method
 def test_a_restored_course_goes_on_to_the_same_bits(method, tmp_path):
     made = program(method)
     whole = advance(made, made.start, 0, 4)
@@ -57,7 +59,7 @@ def test_a_restored_course_goes_on_to_the_same_bits(method, tmp_path):
     chex.assert_trees_all_equal(advance(made, placed, 3, 1), whole)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@every_method
 def test_metrics_stay_finite_and_seeds_differ(method):
     made = program(method)
     progress = advance(made, made.start, 0, 4).progress
@@ -68,7 +70,7 @@ def test_metrics_stay_finite_and_seeds_differ(method):
     assert progress.total["policy_loss"][0] != progress.total["policy_loss"][1]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@every_method
 def test_vmapped_seeds_give_what_a_loop_gives(method):
     made = program(method)
     looped = made.algorithm.params(advance(made, made.start, 0, 1).state)

@@ -1,0 +1,295 @@
+"""MoSS's task inference against NumPy, Monte Carlo, and the plain VAE's parts."""
+
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import log_softmax, softmax
+
+from jaxmeta import buffers
+from jaxmeta.agent import Transition
+from jaxmeta.algorithm import hyper
+from jaxmeta.belief import Gaussian, chained_kl
+from jaxmeta.inference import (
+    Mixture,
+    chosen,
+    class_kl,
+    contrast,
+    mixture_belief,
+    mixture_elbo,
+    priors,
+    two_moments,
+)
+from jaxmeta.loading import make_env
+from jaxmeta.recordings import Recorded, recorded_like, windows
+from jaxmeta.sections import Inference
+from tests.tiny import tiny_run
+
+KEY = jax.random.key(0)
+S, B, K, L = 4, 3, 2, 3
+HP = Inference(kl_weight=0.3, class_weight=0.7)
+
+
+def some_mixture(k=K, seed=0):
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    return Mixture(draw(S + 1, B, k), Gaussian(draw(S + 1, B, k, L), 0.3 * draw(S + 1, B, k, L)))
+
+
+def bound(q, p, errors, explains):
+    ones = jnp.ones((S + 1, B))
+    return mixture_elbo(q, p, errors, explains, ones[1:], ones, HP)
+
+
+@pytest.mark.parametrize("prior", ["previous", "standard"])
+def test_the_bound_is_that_of_explicit_enumeration(prior):
+    q = some_mixture()
+    errors = np.abs(np.random.default_rng(1).normal(size=(S, B, K)))
+    loss, parts = bound(q, priors(q, prior), jnp.asarray(errors, jnp.float32), np.arange(S) + 1)
+    logits, (mean, logvar) = jax.tree.map(lambda x: np.asarray(x, np.float64), q)
+    reconstruction = of_latent = of_class = 0.0
+    for b in range(B):
+        for t in range(S + 1):
+            share = softmax(logits[t, b])
+            first = prior == "standard" or t == 0
+            before = np.zeros(K) if first else logits[t - 1, b]
+            for k in range(K):
+                m, v = mean[t, b, k], np.exp(logvar[t, b, k])
+                m0 = np.zeros(L) if first else mean[t - 1, b, k]
+                v0 = np.ones(L) if first else np.exp(logvar[t - 1, b, k])
+                divergence = 0.5 * (np.log(v0 / v) - 1 + v / v0 + (m - m0) ** 2 / v0).sum()
+                of_latent += share[k] * divergence
+                of_class += share[k] * (log_softmax(logits[t, b])[k] - log_softmax(before)[k])
+                if t:
+                    reconstruction += share[k] * errors[t - 1, b, k]
+    reconstruction /= S * B
+    of_latent /= (S + 1) * B
+    of_class /= (S + 1) * B
+    assert parts["reconstruction"] == pytest.approx(reconstruction, rel=1e-5)
+    assert parts["kl"] == pytest.approx(of_latent, rel=1e-5)
+    assert parts["class_kl"] == pytest.approx(of_class, rel=1e-4)
+    assert loss == pytest.approx(reconstruction + 0.3 * of_latent + 0.7 * of_class, rel=1e-5)
+
+
+def test_the_divergences_are_those_of_samples():
+    """KL of q(y) q(z | y) to p(y) p(z | y) by Monte Carlo, weights 1."""
+    q = some_mixture()
+    p = priors(q, "previous")
+    _, parts = bound(q, p, jnp.zeros((S, B, K)), np.arange(S) + 1)
+    rng, draws = np.random.default_rng(2), 20_000
+    q, p = (jax.tree.map(lambda x: np.asarray(x, np.float64), m) for m in (q, p))
+
+    def log_density(m, t, b, y, z):
+        mean, logvar = m.of.mean[t, b][y], m.of.logvar[t, b][y]
+        normal = -0.5 * ((z - mean) ** 2 / np.exp(logvar) + logvar + np.log(2 * np.pi))
+        return log_softmax(m.logits[t, b])[y] + normal.sum(-1)
+
+    total = 0.0
+    for t, b in itertools.product(range(S + 1), range(B)):
+        y = rng.choice(K, size=draws, p=softmax(q.logits[t, b]))
+        noise = rng.normal(size=(draws, L))
+        z = q.of.mean[t, b][y] + np.exp(0.5 * q.of.logvar[t, b][y]) * noise
+        total += (log_density(q, t, b, y, z) - log_density(p, t, b, y, z)).mean()
+    assert parts["kl"] + parts["class_kl"] == pytest.approx(total / ((S + 1) * B), rel=0.02)
+
+
+def test_one_component_is_the_plain_vae():
+    q = some_mixture(k=1)
+    _, parts = bound(q, priors(q, "previous"), jnp.ones((S, B, 1)), np.arange(S) + 1)
+    plain = jax.vmap(chained_kl, in_axes=(1, None))(
+        Gaussian(q.of.mean[:, :, 0], q.of.logvar[:, :, 0]), jnp.ones(S, bool)
+    )
+    total = float(plain.sum())
+    assert parts["kl"] == pytest.approx(total / ((S + 1) * B), rel=1e-5)
+    assert parts["class_kl"] == 0
+    assert parts["reconstruction"] == 1
+
+
+def test_the_chained_prior_has_gradients_on_both_sides():
+    q = some_mixture()
+    loss = lambda q: bound(q, priors(q, "previous"), jnp.zeros((S, B, K)), np.arange(S) + 1)[0]
+    whole = jax.grad(loss)(q).of.mean
+    stopped = jax.grad(
+        lambda q: bound(
+            q, jax.lax.stop_gradient(priors(q, "previous")), jnp.zeros((S, B, K)), np.arange(S) + 1
+        )[0]
+    )(q).of.mean
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(whole, stopped, rtol=1e-2)
+
+
+def test_the_likeliest_component_is_chosen():
+    q = some_mixture()
+    found = chosen(q)
+    for t, b in itertools.product(range(S + 1), range(B)):
+        k = int(np.argmax(q.logits[t, b]))
+        np.testing.assert_array_equal(found.mean[t, b], q.of.mean[t, b, k])
+        np.testing.assert_array_equal(found.logvar[t, b], q.of.logvar[t, b, k])
+
+
+def test_class_kl_against_a_uniform_prior_is_the_missing_entropy():
+    logits = jnp.array([0.3, -1.0, 2.0])
+    share = softmax(np.asarray(logits, np.float64))
+    wanted = np.log(3) + (share * np.log(share)).sum()
+    assert class_kl(logits, jnp.zeros(3)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_contrast_is_that_of_a_loop():
+    rng = np.random.default_rng(4)
+    queries, keys = rng.normal(size=(2, 6, L))
+    tasks, counts = np.array([0, 1, 0, 2, 2, 3]), np.array([1, 1, 1, 0, 1, 1])
+    total = 0.0
+    for i in range(6):
+        near = lambda j, i=i: np.exp(-((queries[i] - keys[j]) ** 2).sum() / 0.5)
+        others = sum(near(j) for j in range(6) if tasks[j] != tasks[i])
+        total -= counts[i] * np.log(near(i) / (near(i) + others))
+    arrays = (jnp.asarray(x, jnp.float32) for x in (queries, keys))
+    found = contrast(*arrays, jnp.asarray(tasks), jnp.asarray(counts), 0.5)
+    assert found == pytest.approx(total / counts.sum(), rel=1e-5)
+
+
+def test_the_contrasts_minimum_and_its_value_where_nothing_is_told_apart():
+    tasks, all_count = jnp.arange(4), jnp.ones(4)
+    far = 100.0 * jnp.eye(4)
+    assert contrast(far, far, tasks, all_count, 1.0) == 0
+    same = jnp.ones((4, 3))
+    assert contrast(same, same, tasks, all_count, 1.0) == pytest.approx(np.log(4))
+    assert contrast(same, same, jnp.zeros(4), all_count, 1.0) == 0  # no other task, no negatives
+
+
+def test_two_moments_are_different_and_read_real_steps():
+    real = jnp.array([False, False, True, True, True])
+    first, second = jax.vmap(lambda key: two_moments(key, real))(jax.random.split(KEY, 300))
+    pairs = set(zip(first.tolist(), second.tolist(), strict=True))
+    assert pairs == set(itertools.permutations([3, 4, 5], 2))
+
+
+def made(overrides=()):
+    run = tiny_run("moss", dict(overrides))
+    env = make_env(run)
+    belief = mixture_belief(env, run)
+    return run, env, belief, belief.init(KEY)
+
+
+def some_rows(env, n=2, cuts=(), lasts=(3, 7), seed=0):
+    """Return random rows, with normalisers that have seen none of them."""
+    rng = np.random.default_rng(seed)
+    fill = lambda x: jnp.asarray(rng.normal(size=(n, *x.shape)), x.dtype)
+    rows = jax.tree.map(fill, recorded_like(env))
+    marks = {"cut": cuts, "last": lasts}
+    steps = jnp.arange(env.horizon)
+    flags = {
+        name: jnp.broadcast_to(jnp.isin(steps, jnp.array(at, int))[None], (n, env.horizon))
+        for name, at in marks.items()
+    }
+    return rows._replace(task=jnp.arange(n), discount=jnp.ones_like(rows.discount), **flags)
+
+
+def lived(row: Recorded, t) -> Transition:
+    over = row.cut[t]
+    obs, after = row.obs[t], row.obs[t + 1]
+    return Transition(
+        obs, row.action[t], row.reward[t], after, after, row.last[t], over, 1.0, row.reward[t]
+    )
+
+
+@pytest.mark.parametrize("window", [0, 3, 20])
+@pytest.mark.parametrize("level", ["step", "episode"])
+def test_what_the_replay_says_is_what_the_agent_believed(window, level):
+    _, env, belief, params = made({"inference.window": window, "inference.level": level})
+    rows = some_rows(env)
+    seen = {"obs": rows.obs[:, :-1], "action": rows.action, "reward": rows.reward}
+    tr = lived(jax.tree.map(lambda x: x[0], rows), 0)._replace(**seen)
+    params = belief.look(params, tr)
+    observe = jax.jit(belief.observe)
+    for i, end in ((0, env.horizon), (1, 5)):
+        row = jax.tree.map(lambda x, i=i: x[i], rows)
+        memory = belief.begin(params)
+        for t in range(end):
+            memory = observe(params, memory, lived(row, t))
+        length = window or env.horizon
+        if level == "episode" and 0 < window < end:
+            continue  # a short window has forgotten where the episode before it ended
+        one = jax.tree.map(lambda x: x[None], row)
+        read = windows(one, jnp.array([end if window else env.horizon]), length)
+        states = belief.encode(params, read)[:, 0]
+        at = length if window else end
+        chex.assert_trees_all_close(belief.hidden(params, memory), states[at], atol=1e-5)
+
+
+def test_a_belief_does_not_depend_on_what_comes_later():
+    _, env, belief, params = made({"inference.window": 0})
+    rows, other = some_rows(env), some_rows(env, seed=1)
+    then = 4
+
+    def mixed(a, b):
+        late = jnp.arange(a.shape[1]) >= then + (a.shape[1] > env.horizon)
+        return jnp.where(late.reshape(1, -1, *[1] * (a.ndim - 2)), b, a)
+
+    changed = jax.tree.map(mixed, rows._replace(task=()), other._replace(task=()))
+    ends = jnp.full(2, env.horizon)
+    encode = jax.jit(lambda rows: belief.encode(params, windows(rows, ends, env.horizon)))
+    before, after = encode(rows), encode(changed._replace(task=rows.task))
+    chex.assert_trees_all_equal(before[: then + 1], after[: then + 1])
+    assert (before[then + 1] != after[then + 1]).any()
+
+
+def test_memory_is_empty_behind_a_trials_end():
+    _, env, belief, params = made({"inference.window": 0})
+    rows = some_rows(env, cuts=(2,), lasts=(2,))
+    states = belief.encode(params, windows(rows, jnp.full(2, env.horizon), env.horizon))
+    assert (states[3] == 0).all()
+    assert (states[4] != 0).any()
+
+
+def learned(overrides=(), rows=None, wanted=True):
+    run, env, belief, params = made(overrides)
+    rows = some_rows(env, n=6) if rows is None else rows
+    replay = buffers.add(buffers.empty(recorded_like(env), 10), rows, "ring")
+    hp = hyper(run)
+    learn = jax.jit(belief.learn)
+    return params, learn(params, belief.start(params, hp), replay, KEY, hp, jnp.array(wanted))
+
+
+ABLATIONS = {
+    "inference.components": 1,
+    "inference.window": 0,
+    "inference.prior": "standard",
+    "inference.decodes": "next",
+    "inference.contrast_weight": 0.0,
+    "inference.contrast_scale": 3.0,
+    "inference.kl_weight": 0.5,
+    "inference.class_weight": 5.0,
+}
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return learned()[1][0]["encoder"]
+
+
+@pytest.mark.parametrize("field", ABLATIONS)
+def test_each_field_changes_what_is_learned(field, usual):
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(learned({field: ABLATIONS[field]})[1][0]["encoder"], usual)
+
+
+def test_nothing_is_learned_before_it_is_wanted():
+    params, (after, _, metrics) = learned(wanted=False)
+    chex.assert_trees_all_equal(after, params)
+    assert metrics["elbo"] == 0
+
+
+def test_policies_see_parameters_or_a_sample_of_the_chosen_gaussian():
+    _, _, belief, params = made()
+    h, noise = jax.random.normal(KEY, (8,)), jnp.array([0.5, -1.0, 2.0])
+    seen = belief.features(params, h, noise)
+    mean, var = jnp.split(seen, 2)
+    _, _, other, _ = made({"inference.belief": "sample"})
+    np.testing.assert_allclose(
+        other.features(params, h, noise), mean + jnp.sqrt(var) * noise, rtol=1e-5
+    )
+    assert (belief.width, other.width) == (6, 3)
