@@ -16,7 +16,14 @@ from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import POLICIES, Death, Table
 from jaxmeta.statistics import of_seeds, rows, whole_evaluations
 
-LABELS = {"rl2": "RL²", "mixreg": "Mixreg", "varibad": "variBAD", "ldm": "LDM"}
+LABELS = {
+    "rl2": "RL²",
+    "mixreg": "Mixreg",
+    "varibad": "variBAD",
+    "ldm": "LDM",
+    "varibad-off-policy": "variBAD, SAC",
+    "moss": "MoSS",
+}
 FIRST_VERSION = 1  # of environments in manifests that are older than versions
 FIRST_PHYSICS = dict.fromkeys(manifest.PHYSICS, "3.17.0")  # the same of packages
 FILES = (rundir.TASKS, rundir.METRICS, rundir.EVALUATION)

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from experiments import first_episode
 from experiments.alike import alike, describe, differences, folder_name, mixed
 from experiments.figures import (
     adaptation_curves,
@@ -99,19 +100,23 @@ def report_group(
 ) -> tuple[Report, list[str]]:
     """Print one table and draw its figures; return what the maps say in words, too."""
     rows = summary(results)
-    files = [*write_summary(rows, folder), *save(learning_curves(results), folder, "curves")]
-    if results[0].run.trial.episodes > 1:
+    files = write_summary(rows, folder)
+    if first_episode.different(results):
+        files += save(learning_curves(results, episode=1), folder, "curves")
+    else:
+        files += save(learning_curves(results), folder, "curves")
+    if results[0].run.trial.episodes > 1 and not first_episode.different(results):
         files += save(learning_curves(results, episode=1), folder, "first_episode")
         files += save(adaptation_curves(results), folder, "adaptation")
     if setting := varied(results):
         files += save(draw_varied(setting), folder, "varied")
-    lines: list[str] = []
+    lines = first_episode.lines(results)
     if results[0].run.env in ("gridworld", "gridworld-extrapolation"):
-        map_files, lines = draw_maps(results, folder)
-        files += map_files
+        map_files, said = draw_maps(results, folder)
+        files, lines = files + map_files, lines + said
     elif env_spec(results[0].run.env).simulated:
-        motion_files, lines = draw_motions(results, folder)
-        files += motion_files
+        motion_files, said = draw_motions(results, folder)
+        files, lines = files + motion_files, lines + said
     drawn = table(results, rows)
     needed = console.measure(drawn, options=console.options.update(width=1000)).maximum
     console.width = max(console.width, needed)  # a number is never cut short
@@ -300,7 +305,7 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
             remarks.append(f"{result.label}: not seen moving: {error}")
     if not by:
         return [], remarks
-    if env == "half-cheetah-velocity":
+    if env.startswith("half-cheetah-velocity"):
         remarks += motion_figures.tracking_lines(by)
         return save(motion_figures.draw_velocities(by), folder, "velocities"), remarks
     files = save(motion_figures.draw_paths(by), folder, "paths")

@@ -49,6 +49,8 @@ def quantities(result: Results) -> list[Quantity]:
         Quantity(f"{train}_return_sampled", train, "sampled", "return", n),
     ]
     for split in tests:
+        if n > 1:
+            found.append(Quantity(f"{split}_return_episode_1", split, "greedy", "return", 1))
         for policy in POLICIES:
             found += [
                 Quantity(f"{split}_{measure}_{policy}", split, policy, measure, n)

@@ -99,6 +99,16 @@ class OneTask(Wrapper):
         return self.env.draw(key)
 
 
+def numbers(tasks: Task) -> Array:
+    """Return each task's number [n], the same for tasks [n] that are equal: the first's index."""
+    count = jax.tree.leaves(tasks)[0].shape[0]
+    equal = jnp.ones((count, count), bool)
+    for x in jax.tree.leaves(tasks):
+        flat = x.reshape(count, -1)
+        equal &= (flat[:, None] == flat[None]).all(-1)
+    return jnp.argmax(equal, axis=1).astype(jnp.int32)
+
+
 def repeat(
     count: Array, step: Callable[[Any, Key], tuple[Any, Metrics]], carry: Any, key: Key
 ) -> tuple[Any, Metrics]:
@@ -160,9 +170,10 @@ def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
         """Return trials [T, W] of different tasks, as far as there are, and their numbers."""
         key_tasks, key_rollout = jax.random.split(update_key(state, 0))
         order = jax.random.permutation(key_tasks, run.replay.tasks)
-        number = order[jnp.arange(run.workers) % run.replay.tasks].astype(jnp.int32)
-        tasks = jax.tree.map(lambda x: x[number], state.tasks)
-        return collect(agent, world, state.params, tasks, key_rollout, run.train_split), number
+        which = order[jnp.arange(run.workers) % run.replay.tasks]
+        tasks = jax.tree.map(lambda x: x[which], state.tasks)
+        played = collect(agent, world, state.params, tasks, key_rollout, run.train_split)
+        return played, numbers(state.tasks)[which]
 
     def remembered(params: Params, replay: buffers.Trajectories, key: Key) -> sac.Batch:
         """Return remembered transitions with beliefs as `params` have them: all that SAC reads."""

@@ -214,7 +214,9 @@ class SAC:
 class Replay:
     """What off-policy methods remember of the tasks they trained on."""
 
-    tasks: int = count(100, "training tasks, drawn once; workers meet them again and again")
+    tasks: int = setting(
+        100, "training tasks, drawn once; workers meet them again and again", low=1, high=2_000
+    )
     mebibytes: int = count(1024, "room for trials, per seed; less where the run is shorter")
     initial: int = count(20_000, "transitions collected before anything learns", low=0)
     encoded: int = count(65_536, "transitions per update whose beliefs are computed for SAC")

@@ -143,6 +143,46 @@ def test_rl2_learns_by_ppo_too(family, episodes, horizon, bound):
     assert (learned(run) >= np.array(bound)).all()
 
 
+OFF_POLICY_SIZES = {
+    "workers": 32,
+    "seeds": 2,
+    "sac.layers": (32, 32),
+    "sac.obs_embedding": 0,
+    "sac.belief_embedding": 0,
+    "sac.updates": 50,
+    "sac.batch": 64,
+    "sac.learning_rate": 3e-3,
+    "sac.temperature": 0.02,
+    "sac.max_grad_norm": 10.0,
+    "replay.initial": 0,
+    "replay.encoded": 4096,
+}
+BELIEF_SIZES = {
+    "moss": {
+        "inference.hidden": 32,
+        "inference.decoder_layers": (32,),
+        "inference.updates": 20,
+        "inference.batch": 32,
+        "inference.learning_rate": 3e-3,
+        "inference.window": 5,
+    },
+    "varibad-off-policy": {name: x for name, x in SIZES.items() if name[:9] == "networks."}
+    | {name: x for name, x in VAE_SIZES.items() if name != "vae.capacity"}
+    | {"vae.updates": 20, "vae.learning_rate": 3e-3},
+}
+
+
+@pytest.mark.parametrize("method", BELIEF_SIZES)
+def test_off_policy_methods_steer(method):
+    """As RL2 does with PPO above; a belief that reads rewards wrongly costs up to 1.5 a step."""
+    sizes = OFF_POLICY_SIZES | BELIEF_SIZES[method]
+    frames = 60 * 32 * 8
+    times = {"frames": frames, "log_every": frames, "evaluation.every": frames}
+    run = Run(env=f"{PROBES}:Steer", method=method, frames=1_000_000)
+    run = run.replace(sizes | times | {"trial.episodes": 2})
+    assert (learned(run) >= np.array([1.25, 1.95])).all()
+
+
 # A wrong first pull in one of the two tasks, then four of four: 3.5, and 4 in episode 2.
 BANDIT_OPTIMUM = np.array([3.5, 4.0])
 

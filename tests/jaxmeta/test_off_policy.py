@@ -1,0 +1,152 @@
+"""What off-policy methods share: tasks and their numbers, the replay, when learning begins."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmeta
+from jaxmeta.algorithm import hyper
+from jaxmeta.config import Run
+from jaxmeta.errors import ConfigError
+from jaxmeta.loading import build
+from jaxmeta.off_policy import numbers, repeat
+from tests.probes import Steer
+from tests.tiny import OFF_POLICY, STEER, tiny_run
+
+every_method = pytest.mark.parametrize("method", OFF_POLICY)
+
+
+def started(method, overrides=()):
+    run = tiny_run(method, {"seeds": 1} | dict(overrides))
+    env, algorithm = build(run)
+    return run, env, algorithm, algorithm.init(jax.random.key(0), hyper(run))
+
+
+def test_equal_tasks_have_one_number():
+    tasks = {"a": jnp.array([2.0, 1.0, 2.0, 2.0]), "b": jnp.array([[0, 1], [0, 1], [0, 1], [1, 1]])}
+    np.testing.assert_array_equal(numbers(tasks), [0, 1, 0, 3])
+
+
+def test_repeat_takes_as_many_steps_as_it_is_told_and_averages():
+    step = lambda total, key: (total + 1, {"total": total.astype(jnp.float32)})
+    run = jax.jit(lambda count: repeat(count, step, jnp.int32(0), jax.random.key(0)))
+    assert run(4)[0] == 4
+    assert run(4)[1]["total"] == (0 + 1 + 2 + 3) / 4
+    assert run(0)[1]["total"] == 0
+
+
+@every_method
+def test_workers_live_in_different_training_tasks(method):
+    run, _, algorithm, state = started(method)
+    rollout, number = jax.jit(algorithm.collect)(state)
+    chex.assert_shape(rollout.transitions.reward, (8, run.workers))
+    assert set(number.tolist()) <= set(numbers(state.tasks).tolist())
+    env = Steer()
+    # Each reward is that of the task that the number names.
+    for w, at in enumerate(number.tolist()):
+        task = jax.tree.map(lambda x, at=at: x[at], state.tasks)
+        for t in range(8):
+            tr = jax.tree.map(lambda x, t=t, w=w: x[t, w], rollout.transitions)
+            _, step = env.step(None, jnp.zeros(1), tr.action, task)
+            assert tr.reward == pytest.approx(float(step.reward), abs=1e-6)
+
+
+@every_method
+def test_what_was_lived_is_remembered(method):
+    _, _, algorithm, state = started(method)
+    rollout, number = jax.jit(algorithm.collect)(state)
+    after, _ = jax.jit(algorithm.step)(state)
+    rows = after.replay.data
+    count = len(number)
+    assert after.replay.seen == count
+    np.testing.assert_array_equal(rows.task[:count], number)
+    np.testing.assert_array_equal(rows.reward[:count], rollout.transitions.reward.T)
+    np.testing.assert_array_equal(rows.obs[:count, :-1], np.swapaxes(rollout.transitions.obs, 0, 1))
+
+
+@every_method
+def test_nothing_is_learned_before_there_is_enough(method):
+    """Two updates bring 64 steps; the third is the first to learn from them."""
+    _, _, algorithm, state = started(method, {"replay.initial": 65})
+    step = jax.jit(algorithm.step)
+    for update in range(3):
+        after, metrics = step(state)
+        trained = [after.params[name] for name in ("actor", "critics", "encoder", "decoder")]
+        before = [state.params[name] for name in ("actor", "critics", "encoder", "decoder")]
+        if update < 2:
+            chex.assert_trees_all_equal(trained, before)
+            assert metrics["value_loss"] == 0
+        else:
+            for a, b in zip(trained, before, strict=True):
+                with pytest.raises(AssertionError):
+                    chex.assert_trees_all_equal(a, b)
+        state = after
+
+
+@every_method
+def test_no_gradient_of_rl_reaches_the_belief(method):
+    """Other rates of SAC change the policy after an update, and leave the belief to the bit."""
+    step = None
+    beliefs, actors = [], []
+    for rate in (1e-3, 1e-1):
+        _, _, algorithm, state = started(method, {"sac.learning_rate": rate})
+        step = step or jax.jit(algorithm.step)
+        after, _ = step(state)
+        beliefs.append([after.params["encoder"], after.params["decoder"]])
+        actors.append(after.params["actor"])
+    chex.assert_trees_all_equal(*beliefs)
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(*actors)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"env": "gridworld"}, "rl = 'sac': needs an environment with real actions"),
+        ({"replay.mebibytes": 1, "workers": 100_000}, "replay.mebibytes = 1: has room for"),
+    ],
+)
+@every_method
+def test_what_cannot_work_is_refused(method, overrides, said):
+    chosen = {"env": STEER, "frames": 10_000_000} | {
+        name: x for name, x in overrides.items() if name == "env"
+    }
+    run = Run(method=method, **chosen)
+    run = run.replace({name: x for name, x in overrides.items() if name != "env"})
+    with pytest.raises(ConfigError, match=said):
+        build(run)
+
+
+def test_sac_and_its_methods_go_together():
+    with pytest.raises(ConfigError, match="rl = 'ppo': moss learns by sac"):
+        Run(env=STEER, method="moss", rl="ppo")
+    with pytest.raises(ConfigError, match="rl = 'sac': rl2 learns by a2c or ppo"):
+        Run(env=STEER, method="rl2", rl="sac")
+
+
+def test_beliefs_that_change_by_episode_need_several():
+    with pytest.raises(ConfigError, match=r"inference\.level = 'episode': must be step with"):
+        Run(env=STEER, method="moss").replace({"inference.level": "episode"})
+
+
+def test_variBAD_is_not_shown_starts():
+    run = tiny_run("varibad-off-policy", {"trial.boundary": "start"})
+    with pytest.raises(ConfigError, match=r"trial\.boundary = 'start': must be terminal"):
+        build(run)
+
+
+def test_a_run_that_could_be_more_than_its_replay_has_a_ring():
+    run, env, _, state = started("moss", {"frames": 4 * 8 * 50})
+    assert state.replay.data.reward.shape == (4 * 50, env.horizon)
+    assert run.replay.mebibytes * 2**20 > sum(x.nbytes for x in jax.tree.leaves(state.replay))
+
+
+@pytest.mark.slow
+def test_a_trained_run_is_read_back(tmp_path):
+    run = tiny_run("moss", {"frames": 1000, "log_every": 320, "evaluation.every": 320})
+    result = jaxmeta.train(run, tmp_path / "a")
+    agent, params = jaxmeta.load(tmp_path / "a")
+    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[0], result.params), params)
+    assert agent.draw(jax.random.key(0))[0].shape == (1,)
