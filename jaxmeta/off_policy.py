@@ -125,6 +125,60 @@ def repeat(
     return carry, jax.tree.map(lambda x: x / jnp.maximum(count, 1), total)
 
 
+def remembered(
+    belief: TaskBelief,
+    horizon: int,
+    count: int,
+    params: Params,
+    replay: buffers.Trajectories,
+    key: Key,
+) -> sac.Batch:
+    """Return random transitions of the replay with beliefs as `params` have them.
+
+    Of a window, whose belief is costly, its last transition is used, of a whole trial every
+    one. The belief behind a transition has read one transition more than the one before it.
+
+    Args:
+      belief: whose features they are.
+      horizon: steps of a row.
+      count: transitions, rounded up.
+      params, replay, key: what to draw from.
+    """
+    steps, each = (belief.steps + 1, 1) if belief.steps else (horizon, horizon)
+    drawn = -(-count // each)  # windows
+    at_once = min(WINDOWS_AT_ONCE, drawn)
+
+    def some(key: Key) -> sac.Batch:
+        key_row, key_end, key_before, key_after = jax.random.split(key, 4)
+        rows = buffers.sample(replay, key_row, at_once)
+        ends = jax.random.randint(key_end, (at_once,), 1, horizon + 1)
+        ends = ends if belief.steps else jnp.full_like(ends, horizon)
+        hidden = belief.encode(params, windows(rows, ends, steps))
+        before, after = hidden[:-1][-each:], hidden[-each:]
+        at = ends[:, None] - each + jnp.arange(each)[None]  # [n, each]
+        pick = lambda x, at: jax.vmap(lambda x, at: x[at])(x, at)
+
+        def features(hidden: Array, key: Key) -> Array:
+            """Return [n, each, F] for hidden [each, n, H]."""
+            noise = jax.vmap(jax.vmap(belief.draw))(jax.random.split(key, hidden.shape[:2]))
+            over_all = jax.vmap(jax.vmap(belief.features, (None, 0, 0)), (None, 0, 0))
+            return jnp.swapaxes(over_all(params, hidden, noise), 0, 1)
+
+        return sac.Batch(
+            obs=pick(rows.obs, at),
+            belief=features(before, key_before),
+            action=pick(rows.action, at),
+            reward=pick(rows.reward, at),
+            next_obs=pick(rows.obs, at + 1),
+            next_belief=features(after, key_after),
+            discount=pick(rows.discount, at),
+            weight=jnp.ones(at.shape),
+        )
+
+    batches = lax.map(some, jax.random.split(key, -(-drawn // at_once)))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), batches)
+
+
 def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
     """Return the method that trains SAC on beliefs, and the beliefs beside it.
 
@@ -175,43 +229,6 @@ def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
         played = collect(agent, world, state.params, tasks, key_rollout, run.train_split)
         return played, numbers(state.tasks)[which]
 
-    def remembered(params: Params, replay: buffers.Trajectories, key: Key) -> sac.Batch:
-        """Return remembered transitions with beliefs as `params` have them: all that SAC reads."""
-        steps = belief.steps + 1 if belief.steps else env.horizon
-        each = 1 if belief.steps else env.horizon  # transitions used of a window
-        wanted = -(-run.replay.encoded // each)  # windows
-        at_once = min(WINDOWS_AT_ONCE, wanted)
-
-        def some(key: Key) -> sac.Batch:
-            key_row, key_end, key_before, key_after = jax.random.split(key, 4)
-            drawn = buffers.sample(replay, key_row, at_once)
-            ends = jax.random.randint(key_end, (at_once,), 1, env.horizon + 1)
-            ends = ends if belief.steps else jnp.full_like(ends, env.horizon)
-            hidden = belief.encode(params, windows(drawn, ends, steps))
-            before, after = hidden[:-1][-each:], hidden[-each:]
-            at = ends[:, None] - each + jnp.arange(each)[None]  # [n, each]
-            pick = lambda x, at: jax.vmap(lambda x, at: x[at])(x, at)
-
-            def features(hidden: Array, key: Key) -> Array:
-                """Return [n, each, F] for hidden [each, n, H]."""
-                noise = jax.vmap(jax.vmap(belief.draw))(jax.random.split(key, hidden.shape[:2]))
-                over_all = jax.vmap(jax.vmap(belief.features, (None, 0, 0)), (None, 0, 0))
-                return jnp.swapaxes(over_all(params, hidden, noise), 0, 1)
-
-            return sac.Batch(
-                obs=pick(drawn.obs, at),
-                belief=features(before, key_before),
-                action=pick(drawn.action, at),
-                reward=pick(drawn.reward, at),
-                next_obs=pick(drawn.obs, at + 1),
-                next_belief=features(after, key_after),
-                discount=pick(drawn.discount, at),
-                weight=jnp.ones(at.shape),
-            )
-
-        batches = lax.map(some, jax.random.split(key, -(-wanted // at_once)))
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), batches)
-
     def step(state: OffPolicyState) -> tuple[OffPolicyState, Metrics]:
         rollout, number = live(state)
         tr, hp = rollout.transitions, state.hp
@@ -222,7 +239,7 @@ def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
         params, of_belief, metrics = belief.learn(
             params, state.of_belief, replay, key_belief, hp, wanted
         )
-        pool = remembered(params, replay, key_encode)
+        pool = remembered(belief, env.horizon, run.replay.encoded, params, replay, key_encode)
 
         def improve(carry: tuple[Params, sac.Learned], key: Key) -> tuple[Any, Metrics]:
             key_batch, key_learn = jax.random.split(key)

@@ -1,5 +1,7 @@
 """What off-policy methods share: tasks and their numbers, the replay, when learning begins."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,11 +9,14 @@ import numpy as np
 import pytest
 
 import jaxmeta
+from jaxmeta import buffers
 from jaxmeta.algorithm import hyper
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
+from jaxmeta.inference import mixture_belief
 from jaxmeta.loading import build
-from jaxmeta.off_policy import numbers, repeat
+from jaxmeta.off_policy import numbers, remembered, repeat
+from jaxmeta.recordings import recorded
 from tests.probes import Steer
 from tests.tiny import OFF_POLICY, STEER, tiny_run
 
@@ -64,6 +69,38 @@ def test_what_was_lived_is_remembered(method):
     np.testing.assert_array_equal(rows.task[:count], number)
     np.testing.assert_array_equal(rows.reward[:count], rollout.transitions.reward.T)
     np.testing.assert_array_equal(rows.obs[:count, :-1], np.swapaxes(rollout.transitions.obs, 0, 1))
+
+
+@pytest.mark.parametrize("window", [0, 3])
+def test_what_sac_reads_is_what_was_lived_and_believed(window):
+    run, env, algorithm, state = started("moss", {"inference.window": window})
+    belief = mixture_belief(env, run)
+    rollout, number = jax.jit(algorithm.collect)(state)
+    tr = rollout.transitions
+    replay = buffers.add(state.replay, recorded(tr, number), "ring")
+    params = belief.look(state.params, tr)
+    draw = jax.jit(functools.partial(remembered, belief, env.horizon, 40))
+    pool = jax.device_get(draw(params, replay, jax.random.key(1)))
+    assert len(pool.reward) == 40
+
+    whole = mixture_belief(env, run.replace({"inference.window": 0}))
+    observe = jax.jit(whole.observe)
+
+    def features(w, first, end):
+        """Return what an agent believes that has lived a worker's steps from `first` on."""
+        memory = whole.begin(params)
+        for t in range(first, end):
+            memory = observe(params, memory, jax.tree.map(lambda x, t=t: x[t, w], tr))
+        return whole.features(params, whole.hidden(params, memory), jnp.zeros(whole.width))
+
+    for i in range(0, 40, 5):
+        t, w = (int(x[0]) for x in np.nonzero(np.asarray(tr.reward) == pool.reward[i]))
+        np.testing.assert_array_equal(pool.obs[i], tr.obs[t, w])
+        np.testing.assert_array_equal(pool.action[i], tr.action[t, w])
+        np.testing.assert_array_equal(pool.next_obs[i], tr.seen[t, w])
+        first = max(t - window, 0) if window else 0
+        np.testing.assert_allclose(pool.belief[i], features(w, first, t), atol=1e-5)
+        np.testing.assert_allclose(pool.next_belief[i], features(w, first, t + 1), atol=1e-5)
 
 
 @every_method
