@@ -1,4 +1,4 @@
-"""What is done for many workers or trials, a cache's worth of them at a time."""
+"""What is done for many workers, trials or windows, a cache's worth of them at a time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +14,7 @@ from jaxmeta.seeds import divided
 # core's cache; of more, memory's speed decides. Accelerators want all workers at once.
 WORKERS_AT_ONCE = {"cpu": 16}
 TRIALS_AT_ONCE = {"cpu": 5}  # likewise, of those that a decoder explains
+WINDOWS_AT_ONCE = {"cpu": 32}  # likewise, of those that task inference reads
 
 
 def average(function: Callable[[Rollout], Any], rollout: Rollout) -> Any:
@@ -56,6 +57,24 @@ def by_trial(function: Callable[..., Any], *inputs: Any) -> Any:
     blocks = jax.tree.map(lambda x: x.reshape(trials // size, size, *x.shape[1:]), inputs)
     found = lax.map(lambda block: jax.checkpoint(jax.vmap(function))(*block), blocks)
     return jax.tree.map(lambda x: x.reshape(trials, *x.shape[2:]), found)
+
+
+def by_window(function: Callable[..., Any], *inputs: Any) -> Any:
+    """Return `function(*inputs)`, of a few windows at a time.
+
+    Args:
+      function: from inputs [B, ...] of any number of windows to a pytree of arrays [S, B, ...].
+      inputs: pytrees of arrays [B, ...].
+    """
+    count = jax.tree.leaves(inputs)[0].shape[0]
+    size = block_size(WINDOWS_AT_ONCE, count)
+    if size == count:
+        return function(*inputs)
+    blocks = jax.tree.map(lambda x: x.reshape(count // size, size, *x.shape[1:]), inputs)
+    found = lax.map(lambda block: function(*block), blocks)
+    return jax.tree.map(
+        lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], count, *x.shape[3:]), found
+    )
 
 
 def block_size(at_once: dict[str, int], count: int) -> int:

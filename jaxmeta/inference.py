@@ -19,6 +19,7 @@ from jaxmeta.a2c import descend
 from jaxmeta.agent import Params, Transition
 from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.belief import Gaussian, kl, sample
+from jaxmeta.blocks import by_window
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Key
 from jaxmeta.gru import gru_step, gru_unroll, init_gru
@@ -26,7 +27,7 @@ from jaxmeta.networks import Linear, call, pytorch_uniform
 from jaxmeta.normalise import merge, no_samples, standardise
 from jaxmeta.off_policy import TaskBelief, repeat
 from jaxmeta.policy import part
-from jaxmeta.recordings import Window, windows
+from jaxmeta.recordings import Recorded, Window, windows
 from jaxmeta.sac import real_actions
 from jaxmeta.sections import Inference
 from jaxmeta.trial import Trial
@@ -107,6 +108,16 @@ class Memory(NamedTuple):
     shown: Array  # [H] the one that the policy acts on
 
 
+class Explained(NamedTuple):
+    """What windows say, [S, B] steps each."""
+
+    q: Mixture  # [S + 1, B]
+    errors: Array  # [S, B, K]
+    follows: Array  # [S, B] whether what was seen next is where the step led
+    keep: Array  # [S, B]
+    real: Array  # [S, B]
+
+
 def chosen(q: Mixture) -> Gaussian:
     """Return the likeliest component's Gaussian, [..., L]."""
     k = jnp.argmax(q.logits, axis=-1)[..., None, None]
@@ -133,8 +144,8 @@ def priors(q: Mixture, prior: str) -> Mixture:
 def mixture_elbo(
     q: Mixture,
     p: Mixture,
+    share: Array,
     errors: Array,
-    explains: Array,
     counts: Array,
     chained: Array,
     hp: Inference,
@@ -146,16 +157,15 @@ def mixture_elbo(
 
     Args:
       q, p: posteriors and priors, [S + 1, B] steps.
+      share: q(y = k) of the latents that the errors are of, [S, B, K].
       errors: -log p(x | z_k) up to a constant, [S, B, K].
-      explains: the indices in q of the latents that these are of, [S].
       counts: which errors count, [S, B].
       chained: which divergences do, [S + 1, B].
       hp: weights.
     """
-    share = jax.nn.softmax(q.logits)
     mean = lambda x, where: (x * where).sum() / jnp.maximum(where.sum(), 1)
-    reconstruction = mean((share[explains] * errors).sum(-1), counts)
-    of_latent = mean((share * kl(q.of, p.of)).sum(-1), chained)
+    reconstruction = mean((share * errors).sum(-1), counts)
+    of_latent = mean((jax.nn.softmax(q.logits) * kl(q.of, p.of)).sum(-1), chained)
     of_class = mean(class_kl(q.logits, p.logits), chained)
     loss = reconstruction + hp.kl_weight * of_latent + hp.class_weight * of_class
     parts = {"elbo": -loss, "reconstruction": reconstruction, "kl": of_latent, "class_kl": of_class}
@@ -293,25 +303,33 @@ def mixture_belief(env: Trial, run: Run) -> TaskBelief:
         paid = normal(params, "reward", seen.reward)
         return ((state - obs[1:, :, None, :own]) ** 2).mean(-1) + (reward - paid[..., None]) ** 2
 
-    def loss(params: Params, seen: Window, key: Key, hp: Inference) -> tuple[Array, Metrics]:
-        key_z, key_pairs = jax.random.split(key)
+    def explain(params: Params, rows: Recorded, ends: Array, noise: Array) -> Explained:
+        """Return what windows of the rows before steps `ends` say; noise [B, S + 1, K, L]."""
+        seen = windows(rows, ends, steps)
         q = posterior(params, unroll(params, seen))
-        z = sample(q.of, jax.random.normal(key_z, q.of.mean.shape))
-        explains = jnp.arange(steps) + (sizes.decodes == "current")
+        z = sample(q.of, jnp.swapaxes(noise, 0, 1))
+        explains = z[1:] if sizes.decodes == "current" else z[:-1]
         # What is seen behind a cut, or where a start is shown instead, is not where a step led.
         follows = seen.keep * (1.0 - seen.last if run.trial.boundary == "start" else 1.0)
-        found = errors(params, z[explains], seen)
-        chained = jnp.concatenate([jnp.ones_like(seen.keep[:1]), seen.keep])
-        bound, metrics = mixture_elbo(
-            q, priors(q, sizes.prior), found, explains, follows, chained, hp
-        )
-        moments = jax.vmap(two_moments, in_axes=(0, 1))(
-            jax.random.split(key_pairs, seen.task.shape[0]), seen.real
-        )
-        embedded = chosen(q).mean  # [S + 1, B, L]
-        queries, keys = (embedded[i, jnp.arange(i.shape[0])] for i in moments)
-        several = (seen.real.sum(0) > 1).astype(jnp.float32)
-        apart = contrast(queries, keys, seen.task, several, hp.contrast_scale)
+        return Explained(q, errors(params, explains, seen), follows, seen.keep, seen.real)
+
+    def loss(
+        params: Params, rows: Recorded, ends: Array, key: Key, hp: Inference
+    ) -> tuple[Array, Metrics]:
+        key_z, key_pairs = jax.random.split(key)
+        batch = ends.shape[0]
+        noise = jax.random.normal(key_z, (batch, steps + 1, sizes.components, sizes.latent))
+        of = by_window(lambda *block: explain(params, *block), rows, ends, noise)
+        share = jax.nn.softmax(of.q.logits)
+        share = share[1:] if sizes.decodes == "current" else share[:-1]
+        chained = jnp.concatenate([jnp.ones_like(of.keep[:1]), of.keep])
+        p = priors(of.q, sizes.prior)
+        bound, metrics = mixture_elbo(of.q, p, share, of.errors, of.follows, chained, hp)
+        moments = jax.vmap(two_moments, in_axes=(0, 1))(jax.random.split(key_pairs, batch), of.real)
+        embedded = chosen(of.q).mean  # [S + 1, B, L]
+        queries, keys = (embedded[i, jnp.arange(batch)] for i in moments)
+        several = (of.real.sum(0) > 1).astype(jnp.float32)
+        apart = contrast(queries, keys, rows.task, several, hp.contrast_scale)
         return bound + hp.contrast_weight * apart, metrics | {"contrast": apart}
 
     def optimiser(hp: Hyper) -> optax.GradientTransformation:
@@ -335,8 +353,7 @@ def mixture_belief(env: Trial, run: Run) -> TaskBelief:
             rows = buffers.sample(replay, key_row, sizes.batch)
             ends = jax.random.randint(key_end, (sizes.batch,), 1, env.horizon + 1)
             ends = ends if sizes.window else jnp.full_like(ends, env.horizon)
-            seen = windows(rows, ends, steps)
-            of = lambda trained: loss(params | trained, seen, key_loss, hp.inference)
+            of = lambda trained: loss(params | trained, rows, ends, key_loss, hp.inference)
             grads, metrics = jax.grad(of, has_aux=True)(trained)
             trained, opt = descend(optimiser(hp), grads, opt, trained)
             return (trained, opt), metrics

@@ -22,6 +22,7 @@ from jaxmeta.algorithm import (
     true_return,
     update_key,
 )
+from jaxmeta.blocks import WINDOWS_AT_ONCE
 from jaxmeta.config import Run
 from jaxmeta.dists import draw as draw_action
 from jaxmeta.env import Array, EnvState, Key, Step, Task, Wrapper
@@ -30,7 +31,7 @@ from jaxmeta.recordings import recorded, recorded_like, rows_that_fit, windows
 from jaxmeta.rollout import Rollout, collect
 from jaxmeta.trial import Trial
 
-WINDOWS_AT_ONCE = 512  # whose beliefs are computed together: bounds memory
+OTHERWISE = 512  # windows whose beliefs are computed together: bounds memory
 
 
 class TaskBelief(NamedTuple):
@@ -146,7 +147,7 @@ def remembered(
     """
     steps, each = (belief.steps + 1, 1) if belief.steps else (horizon, horizon)
     drawn = -(-count // each)  # windows
-    at_once = min(WINDOWS_AT_ONCE, drawn)
+    at_once = min(WINDOWS_AT_ONCE.get(jax.default_backend(), OTHERWISE), drawn)
 
     def some(key: Key) -> sac.Batch:
         key_row, key_end, key_before, key_after = jax.random.split(key, 4)

@@ -295,8 +295,8 @@ MUTANTS = (
     Mutant(
         "a latent always explains what it has read",
         "jaxmeta/inference.py",
-        'explains = jnp.arange(steps) + (sizes.decodes == "current")',
-        "explains = jnp.arange(steps) + 1",
+        'explains = z[1:] if sizes.decodes == "current" else z[:-1]',
+        "explains = z[1:]",
         "tests/jaxmeta/test_inference.py",
     ),
     Mutant(

@@ -59,3 +59,18 @@ def test_an_update_does_not_depend_on_the_blocks(monkeypatch, method):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     for a, b in zip(*map(jax.tree.leaves, (whole.params, parts.params)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("windows", "at_once", "count"), [(6, 6, 1), (6, 4, 2), (7, 4, 7)])
+def test_every_window_counts_once(monkeypatch, windows, at_once, count):
+    monkeypatch.setattr(blocks, "WINDOWS_AT_ONCE", {"cpu": at_once})
+    x, seen = np.arange(3.0 * windows).reshape(windows, 3), []
+
+    def function(x, y):
+        seen.append(len(x))
+        return {"sum": (x + y[:, None]).T, "alone": y[None]}
+
+    found = jax.jit(lambda x: blocks.by_window(function, x, x[:, 0]))(x)
+    assert set(seen) == {windows // count}
+    np.testing.assert_allclose(found["sum"], (x + x[:, :1]).T)
+    np.testing.assert_allclose(found["alone"], x[None, :, 0])
