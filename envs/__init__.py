@@ -144,6 +144,28 @@ ENVIRONMENTS = {
     ),
 }
 
+# Other distributions of tasks, or rewards, in the settings of an environment above.
+RELATIVES = {
+    "half-cheetah-velocity": {
+        "half-cheetah-velocity-medium": "train on 0 to 2.5 m/s, test on 2.5 to 3",
+        "half-cheetah-velocity-hard": "train on 0 to 1.5 m/s, test on 2.5 to 3",
+        "half-cheetah-direction": "run forward or backward, training and test tasks alike",
+    },
+    "ant-direction": {
+        "ant-direction-2": "walk at 0 or at 180 degrees, training and test tasks alike",
+    },
+    "ant-goal": {
+        "ant-goal-uniform": "walk to a hidden goal within 3 m, training and test tasks alike",
+    },
+}
+ENVIRONMENTS |= {
+    name: ENVIRONMENTS[near]._replace(
+        make=f"{ENVIRONMENTS[near].make.partition(':')[0]}:{name.replace('-', '_')}", about=about
+    )
+    for near, relatives in RELATIVES.items()
+    for name, about in relatives.items()
+}
+
 # The same with real contact forces, which the public code's version of MuJoCo leaves at zero.
 CONTACT = {"ant-direction": "that cost", "ant-goal": "that are seen, and cost"}
 ENVIRONMENTS |= {
