@@ -87,6 +87,18 @@ def robot_fields(
     }
 
 
+def multi_task(training: int, components: int) -> dict[str, Any]:
+    """Return MoSS's fields where tasks differ in kind: a worker for each training task."""
+    return MOSS | {
+        "frames": 42_000_000,
+        "workers": training,
+        "replay.tasks": training,
+        "inference.latent": 8,
+        "inference.components": components,
+        "evaluation.every": 30 * 200 * training,  # there are many tasks to evaluate
+    }
+
+
 ENVIRONMENTS = {
     "gridworld": EnvSpec(
         "envs.gridworld:gridworld",
@@ -138,6 +150,28 @@ ENVIRONMENTS = {
         horizon=200,
         frames=200_000_000,
         defaults=robot_fields(False, 10, 0.05, 1, 3_200_000, beta=2.0),
+        reference=REFERENCE,
+        rl="ppo",
+        simulated=True,
+    ),
+    "half-cheetah-multi-task": EnvSpec(
+        "envs.locomotion.multi_task:half_cheetah_multi_task",
+        "run, reach a place, stand or jump: seven sub-families, test tasks between training tasks",
+        horizon=200,
+        frames=50_000_000,
+        defaults=robot_fields(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4)
+        | {"moss": multi_task(70, 4)},
+        reference=REFERENCE,
+        rl="ppo",
+        simulated=True,
+    ),
+    "ant-multi-task": EnvSpec(
+        "envs.locomotion.multi_task:ant_multi_task",
+        "walk, reach a place or jump: nine sub-families, test tasks between training tasks",
+        horizon=200,
+        frames=200_000_000,
+        defaults=robot_fields(False, 10, 0.05, 1, 3_200_000, beta=2.0)
+        | {"moss": multi_task(90, 3)},
         reference=REFERENCE,
         rl="ppo",
         simulated=True,

@@ -5,6 +5,7 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -83,7 +84,7 @@ def film(
 
 def caption(name: str, motion: Motion, t: int) -> list[str]:
     """Return what a picture says of the moment that it shows."""
-    task = np.array2string(np.asarray(motion.task["task"]), precision=2)
+    task = words(motion.task["task"])
     episode = motion.episode == motion.episode[t]
     seconds = (t - int(np.argmax(episode))) * motion.dt
     so_far = motion.reward[: t + 1][episode[: t + 1]].sum()
@@ -91,6 +92,13 @@ def caption(name: str, motion: Motion, t: int) -> list[str]:
         f"{name}, task {task} ({motion.task['split']})",
         f"episode {motion.episode[t] + 1}, {seconds:.1f} s, return {so_far:.1f}",
     ]
+
+
+def words(task: Any) -> str:
+    """Return a task as a caption has it: numbers with two digits, the names of its parts."""
+    if isinstance(task, dict):
+        return ", ".join(f"{name} {words(part)}" for name, part in task.items())
+    return np.array2string(np.asarray(task), precision=2)
 
 
 def captioned(picture: np.ndarray, lines: list[str]) -> Image.Image:

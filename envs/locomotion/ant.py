@@ -78,11 +78,10 @@ class AntDirection2(AntDirection):
     degrees = MappingProxyType({"train": (0, 180), "test": (0, 180)})
 
 
-class AntGoal(Robot):
-    """A task is a place (x, y), float32 [2], metres; a step lasts 0.05 s. Falls are ignored.
+class Ant(Robot):
+    """An Ant that sees where it is; a step lasts 0.05 s. Falls are ignored.
 
-    The observation is qpos (15) and qvel (14). The public code appends 84 contact forces,
-    which its version of MuJoCo leaves at zero; here they are left out (but see AntGoalContact).
+    The observation is qpos (15) and qvel (14).
     """
 
     robot = ANT
@@ -96,6 +95,14 @@ class AntGoal(Robot):
     def observe(self, state: State) -> Array:
         """Return the observation [29]."""
         return jnp.concatenate([state.qpos, state.qvel])
+
+
+class AntGoal(Ant):
+    """A task is a place (x, y), float32 [2], metres.
+
+    The public code appends 84 contact forces to observations, which its version of MuJoCo leaves
+    at zero; here they are left out (but see AntGoalContact).
+    """
 
     def paid(self, moved: Moved, task: Task) -> Array:
         """Return `-|x - goal_x| - |y - goal_y| - 0.1 |a|^2`; contact forces count as zero."""
