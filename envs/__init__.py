@@ -1,5 +1,6 @@
 """Concrete environments. This module only lists them and imports no jax."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxmeta.registry import EnvSpec
@@ -198,6 +199,32 @@ ENVIRONMENTS |= {
     )
     for near, relatives in RELATIVES.items()
     for name, about in relatives.items()
+}
+
+# Tasks that change within episodes of 600 steps, of which a trial has one: in a second one they
+# would change at the same times. No public code has them with PPO.
+SWITCHING = {
+    "half-cheetah-velocity": "run at a hidden velocity of 0 to 3 m/s",
+    "half-cheetah-direction": "run forward or backward",
+    "ant-direction-2": "walk at 0 or at 180 degrees",
+}
+
+
+def switching_fields(fields: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Return a task's fields where it changes within an episode."""
+    moss = {"inference.contrast_weight": 0.0, "evaluation.every": 10 * 30 * 600}
+    return {**fields, "*": {**fields["*"], "trial.episodes": 1}, "moss": {**fields["moss"], **moss}}
+
+
+ENVIRONMENTS |= {
+    f"{name}-switching": ENVIRONMENTS[name]._replace(
+        make=f"{ENVIRONMENTS[name].make}_switching",
+        about=f"{what}, which may change every 100 steps of 600",
+        horizon=600,
+        defaults=switching_fields(ENVIRONMENTS[name].defaults),
+        reference={},
+    )
+    for name, what in SWITCHING.items()
 }
 
 # The same with real contact forces, which the public code's version of MuJoCo leaves at zero.

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from envs.locomotion.robots import xml
-from experiments.motion import Motion, motion_on
+from experiments.motion import Motion, motion_on, robot_of
 from experiments.offscreen import Look, pictures
 from jaxmeta import rundir
 from jaxmeta.errors import ConfigError
@@ -61,7 +61,8 @@ def film(
     Raises:
       ConfigError, CheckpointError: as `motion_on`.
     """
-    robot, motion = motion_on(path, task, seed, which, policy)
+    env, motion = motion_on(path, task, seed, which, policy)
+    marked: Any = env.env  # the robot, or a wrapper that knows the task of the moment
     every = GIF_STEPS if out.suffix == ".gif" else 1
     steps = range(0, len(motion.reward), every)
     start = {e: int(np.argmax(motion.episode == e)) for e in set(motion.episode.tolist())}
@@ -69,10 +70,10 @@ def film(
     def looks() -> Iterator[Look]:
         for t in steps:
             seconds = (t - start[int(motion.episode[t])]) * motion.dt
-            x, y = robot.mark(motion.task["task"], seconds)
+            x, y = marked.mark(motion.task["task"], seconds)
             yield Look(motion.qpos[t].tolist(), [(x, y, HEIGHT)])
 
-    drawn = pictures(xml(robot.robot), looks(), *SIZE)
+    drawn = pictures(xml(robot_of(env).robot), looks(), *SIZE)
     name = rundir.read_run(path).env
     frames = (
         captioned(picture, caption(name, motion, t))

@@ -12,6 +12,7 @@ import numpy as np
 from envs.locomotion.physics import State
 from envs.locomotion.robot import Moved, Robot, effort, either
 from envs.locomotion.robots import ANT
+from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
 
 LOWEST, HIGHEST = 0.2, 1.0  # metres of the torso; outside, an Ant on its way has fallen
@@ -207,6 +208,11 @@ def ant_goal(backend: str = "auto") -> AntGoal:
 def ant_direction_2(backend: str = "auto") -> AntDirection2:
     """Train and test on 0 and 180 degrees (Rakelly et al. 2019)."""
     return AntDirection2(backend)
+
+
+def ant_direction_2_switching(backend: str = "auto") -> Switching:
+    """Walk at 0 or 180 degrees, which may change every 100 steps."""
+    return switching(ant_direction_2(backend))
 
 
 def ant_goal_uniform(backend: str = "auto") -> AntGoalUniform:

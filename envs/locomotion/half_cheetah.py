@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from envs.locomotion.physics import State
 from envs.locomotion.robot import Moved, Robot, effort, either
 from envs.locomotion.robots import HALF_CHEETAH
+from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
 
 SLOW, FAST = (0.0, 0.5), (3.0, 3.5)  # training velocities, m/s; between them lie the test tasks
@@ -152,3 +153,13 @@ def half_cheetah_direction(backend: str = "auto") -> HalfCheetahDirection:
 def half_cheetah_velocity(backend: str = "auto") -> HalfCheetahVelocity:
     """Train on [0, 0.5) and [3, 3.5) m/s, test between."""
     return HalfCheetahVelocity(backend)
+
+
+def half_cheetah_velocity_switching(backend: str = "auto") -> Switching:
+    """Run at a velocity of [0, 3) m/s that may change every 100 steps."""
+    return switching(half_cheetah_velocity_uniform(backend))
+
+
+def half_cheetah_direction_switching(backend: str = "auto") -> Switching:
+    """Run in a direction that may change every 100 steps."""
+    return switching(half_cheetah_direction(backend))
