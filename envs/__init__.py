@@ -155,6 +155,16 @@ ENVIRONMENTS = {
         rl="ppo",
         simulated=True,
     ),
+    "walker-random-params": EnvSpec(
+        "envs.locomotion.walker:walker_random_params",
+        "run forward with one of 50 bodies that differ in masses, friction, damping; 10 for tests",
+        horizon=200,
+        frames=50_000_000,
+        defaults=robot_fields(True, 5, 0.05, 4, 1_600_000),
+        reference=REFERENCE,
+        rl="ppo",
+        simulated=True,
+    ),
     "half-cheetah-multi-task": EnvSpec(
         "envs.locomotion.multi_task:half_cheetah_multi_task",
         "run, reach a place, stand or jump: seven sub-families, test tasks between training tasks",

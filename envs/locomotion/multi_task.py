@@ -7,14 +7,13 @@ descends from. A sub-family is a row of a table: what is measured, and which tar
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from envs.locomotion.ant import Ant
 from envs.locomotion.half_cheetah import HalfCheetah
 from envs.locomotion.physics import State
-from envs.locomotion.robot import Moved, Robot, effort
+from envs.locomotion.robot import Moved, Robot, effort, one_of
 from jaxmeta.env import Array, Key, Task
 
 VELOCITY, PLACE, JUMP, PITCH = range(4)  # rows of `measures`
@@ -105,9 +104,7 @@ class MultiTask(Robot):
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw one of the split's tasks."""
-        tasks = self.eval_tasks(split)
-        chosen = jax.random.randint(key, (), 0, len(tasks.family))
-        return jax.tree.map(lambda x: x[chosen], tasks)
+        return one_of(key, self.eval_tasks(split))
 
     def eval_tasks(self, split: str) -> Task:
         """Return all tasks of the split, sub-family by sub-family."""
