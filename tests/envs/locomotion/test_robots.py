@@ -172,9 +172,9 @@ def test_the_walker_moves_as_the_published_one():
     ]
     ours, theirs = models
     assert sizes(ours) == sizes(theirs) == (9, 9, 6, 8, 8, 9)
-    for name in ("qpos0", "dof_damping", "dof_armature", "jnt_range", "jnt_limited", "geom_friction",
-                 "geom_condim", "geom_contype", "geom_conaffinity", "actuator_gear",
-                 "actuator_ctrlrange", "actuator_trnid"):  # fmt: skip
+    names = """qpos0 dof_damping dof_armature jnt_range jnt_limited geom_friction geom_condim
+        geom_contype geom_conaffinity actuator_gear actuator_ctrlrange actuator_trnid"""
+    for name in names.split():
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), err_msg=name)
     np.testing.assert_allclose(ours.body_mass, theirs.body_mass)
     lives = [mujoco.MjData(model) for model in models]
