@@ -63,12 +63,19 @@ class Switching(Wrapper):
         return self.env.family(self.current(task, 0))
 
     def mark(self, task: Any, seconds: float) -> tuple[float, float]:
-        """Return where a robot's video shows the task of the moment."""
+        """Return where a robot's video shows the task of the moment.
+
+        Marks that move, as a runner at a target velocity does, go on from where they were.
+        """
         robot: Any = self.env
+        lasts = self.every * robot.dt
         now = min(round(seconds / robot.dt) // self.every, self.segments - 1)
-        of = lambda x: x[now]
-        inner = {name: of(x) for name, x in task.items()} if isinstance(task, dict) else of(task)
-        return robot.mark(inner, seconds)
+        begun = [segment(task, i) for i in range(now + 1)]
+        place = robot.mark(begun[now], 0.0)
+        if robot.mark(begun[now], 1.0) == place:
+            return place
+        ways = [robot.mark(one, min(lasts, seconds - lasts * i)) for i, one in enumerate(begun)]
+        return sum(x for x, _ in ways), sum(y for _, y in ways)
 
     def draw(self, key: Key) -> Any:
         """Return the inner step's noise."""
@@ -86,6 +93,13 @@ class Switching(Wrapper):
         now = self.current(task, state.t)
         inner, step = self.env.step(noise, state.inner, action, now)
         return SwitchingState(inner, state.t + 1), step
+
+
+def segment(task: Any, i: int) -> Any:
+    """Return the inner task of a segment; tasks are as tasks.json has them."""
+    if isinstance(task, dict):
+        return {name: part[i] for name, part in task.items()}
+    return task[i]
 
 
 def fixed_order(count: int, segments: int) -> np.ndarray:

@@ -135,11 +135,15 @@ def test_families_follow_and_tables_tell_every_segment():
 def test_videos_mark_the_task_of_the_moment():
     env = made(half_cheetah_direction_switching)
     assert robot_of(trial(env, 1)) is env.env
-    for seconds, sign in ((0.0, 1), (4.95, 1), (5.0, -1), (29.95, 1), (30.0, 1)):
-        assert env.mark([1.0, -1.0, -1.0, -1.0, -1.0, 1.0], seconds) == (3 * sign * seconds, 0)
+    for seconds, x in ((0, 0), (4.95, 14.85), (5.0, 15), (7.0, 9), (11.0, -3), (30.0, 0)):
+        assert env.mark([1.0, -1.0, -1.0, 1.0, -1.0, 1.0], seconds) == pytest.approx((x, 0))
+    ant = made(ant_direction_2_switching)
+    marks = [ant.mark([0.0, np.pi, 0.0, 0.0, 0.0, 0.0], seconds)[0] for seconds in (4.9, 5.0, 10.0)]
+    assert marks == [3.0, -3.0, 3.0]
     several = switching(made(half_cheetah_multi_task), every=100, segments=2)
     task = {"family": [2, 0], "target": [5.0, 1.0]}
-    assert several.mark(task, 4.0) == (5.0, 0.0) and several.mark(task, 6.0) == (6.0, 0.0)
+    assert several.mark(task, 4.0) == (5.0, 0.0)
+    assert several.mark(task | {"family": [0, 2]}, 6.0) == (1.0, 0.0)
 
 
 def test_any_environment_can_change_its_tasks():
