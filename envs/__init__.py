@@ -1,5 +1,6 @@
 """Concrete environments. This module only lists them and imports no jax."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxmeta.registry import EnvSpec
@@ -87,6 +88,18 @@ def robot_fields(
     }
 
 
+def multi_task(training: int, components: int) -> dict[str, Any]:
+    """Return MoSS's fields where tasks differ in kind: a worker for each training task."""
+    return MOSS | {
+        "frames": 42_000_000,
+        "workers": training,
+        "replay.tasks": training,
+        "inference.latent": 8,
+        "inference.components": components,
+        "evaluation.every": 30 * 200 * training,  # there are many tasks to evaluate
+    }
+
+
 ENVIRONMENTS = {
     "gridworld": EnvSpec(
         "envs.gridworld:gridworld",
@@ -142,6 +155,86 @@ ENVIRONMENTS = {
         rl="ppo",
         simulated=True,
     ),
+    "walker-random-params": EnvSpec(
+        "envs.locomotion.walker:walker_random_params",
+        "run forward with one of 50 bodies that differ in masses, friction, damping; 10 for tests",
+        horizon=200,
+        frames=50_000_000,
+        defaults=robot_fields(True, 5, 0.05, 4, 1_600_000),
+        reference=REFERENCE,
+        rl="ppo",
+        simulated=True,
+    ),
+    "half-cheetah-multi-task": EnvSpec(
+        "envs.locomotion.multi_task:half_cheetah_multi_task",
+        "run, reach a place, stand or jump: seven sub-families, test tasks between training tasks",
+        horizon=200,
+        frames=50_000_000,
+        defaults=robot_fields(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4)
+        | {"moss": multi_task(70, 4)},
+        reference=REFERENCE,
+        rl="ppo",
+        simulated=True,
+    ),
+    "ant-multi-task": EnvSpec(
+        "envs.locomotion.multi_task:ant_multi_task",
+        "walk, reach a place or jump: nine sub-families, test tasks between training tasks",
+        horizon=200,
+        frames=200_000_000,
+        defaults=robot_fields(False, 10, 0.05, 1, 3_200_000, beta=2.0)
+        | {"moss": multi_task(90, 3)},
+        reference=REFERENCE,
+        rl="ppo",
+        simulated=True,
+    ),
+}
+
+# Other distributions of tasks, or rewards, in the settings of an environment above.
+RELATIVES = {
+    "half-cheetah-velocity": {
+        "half-cheetah-velocity-medium": "train on 0 to 2.5 m/s, test on 2.5 to 3",
+        "half-cheetah-velocity-hard": "train on 0 to 1.5 m/s, test on 2.5 to 3",
+        "half-cheetah-direction": "run forward or backward, training and test tasks alike",
+    },
+    "ant-direction": {
+        "ant-direction-2": "walk at 0 or at 180 degrees, training and test tasks alike",
+    },
+    "ant-goal": {
+        "ant-goal-uniform": "walk to a hidden goal within 3 m, training and test tasks alike",
+    },
+}
+ENVIRONMENTS |= {
+    name: ENVIRONMENTS[near]._replace(
+        make=f"{ENVIRONMENTS[near].make.partition(':')[0]}:{name.replace('-', '_')}", about=about
+    )
+    for near, relatives in RELATIVES.items()
+    for name, about in relatives.items()
+}
+
+# Tasks that change within episodes of 600 steps, of which a trial has one: in a second one they
+# would change at the same times. No public code has them with PPO.
+SWITCHING = {
+    "half-cheetah-velocity": "run at a hidden velocity of 0 to 3 m/s",
+    "half-cheetah-direction": "run forward or backward",
+    "ant-direction-2": "walk at 0 or at 180 degrees",
+}
+
+
+def switching_fields(fields: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Return a task's fields where it changes within an episode."""
+    moss = {"inference.contrast_weight": 0.0, "evaluation.every": 10 * 30 * 600}
+    return {**fields, "*": {**fields["*"], "trial.episodes": 1}, "moss": {**fields["moss"], **moss}}
+
+
+ENVIRONMENTS |= {
+    f"{name}-switching": ENVIRONMENTS[name]._replace(
+        make=f"{ENVIRONMENTS[name].make}_switching",
+        about=f"{what}, which may change every 100 steps of 600",
+        horizon=600,
+        defaults=switching_fields(ENVIRONMENTS[name].defaults),
+        reference={},
+    )
+    for name, what in SWITCHING.items()
 }
 
 # The same with real contact forces, which the public code's version of MuJoCo leaves at zero.

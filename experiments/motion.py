@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.locomotion.physics import State
 from envs.locomotion.robot import Robot
 from jaxmeta import rundir
 from jaxmeta.agent import Agent, Params, greedy
+from jaxmeta.env import Wrapper
 from jaxmeta.errors import ConfigError
 from jaxmeta.evaluation import evaluation_key, evaluation_tasks
 from jaxmeta.loading import load, make_env, read_result
@@ -38,12 +40,22 @@ def robot_of(env: Trial) -> Robot:
     Raises:
       ConfigError: there is none.
     """
-    if not isinstance(env.env, Robot):
+    robot = env.env
+    while isinstance(robot, Wrapper):
+        robot = robot.env
+    if not isinstance(robot, Robot):
         raise ConfigError(
             "this run's environment has no robot to look at, as half-cheetah-velocity,"
             " ant-direction and ant-goal have"
         )
-    return env.env
+    return robot
+
+
+def body_of(state: Any) -> State:
+    """Return the robot's state within its wrappers'."""
+    while not isinstance(state, State):
+        state = state.inner
+    return state
 
 
 def motions(
@@ -59,7 +71,7 @@ def motions(
 
     def play(params: Params, i: Any) -> tuple[Any, Any]:
         task = jax.tree.map(lambda x: x[i], tasks)
-        note = lambda worker: worker.state.inner.qpos
+        note = lambda worker: body_of(worker.state).qpos
         played = adaptation(agent, env, params, task, evaluation_key(i, 0), note)
         return played.rollout.noted, played.rollout.transitions
 
@@ -94,8 +106,8 @@ def motions_of(path: Path, seeds: list[int]) -> dict[int, list[Motion]]:
     return dict(zip(seeds, motions(greedy(found.agent), env, params), strict=True))
 
 
-def motion_on(path: Path, task: int, seed: int, which: str, policy: str) -> tuple[Robot, Motion]:
-    """Return one trial of a run's agent on one evaluation task, and the robot.
+def motion_on(path: Path, task: int, seed: int, which: str, policy: str) -> tuple[Trial, Motion]:
+    """Return one trial of a run's agent on one evaluation task, and its environment.
 
     Raises:
       ConfigError: no checkpoint, no robot, no such seed, or code from a file is needed.
@@ -104,8 +116,8 @@ def motion_on(path: Path, task: int, seed: int, which: str, policy: str) -> tupl
     run = rundir.read_run(path)
     rundir.refuse_named_code(run)
     env = make_env(run)
-    robot = robot_of(env)
+    robot_of(env)  # refuses what has none
     agent, params = load(path, seed=seed, which=which)
     acting = greedy(agent) if policy == "greedy" else agent
     ((motion,),) = motions(acting, env, jax.tree.map(lambda x: x[None], params), [task])
-    return robot, motion
+    return env, motion

@@ -34,6 +34,8 @@ FACTS = {
     "gridworld": "17.17 is the highest mean first-episode train return possible without being"
     " shown the goal."
 }
+# Robots whose tasks figures can show: one velocity, direction or place each (by name's beginning).
+MOVING = ("half-cheetah-velocity", "ant-direction", "ant-goal")
 APART = "WARNING: these runs cannot be compared; tables apart (--mix: one for all):"
 MIXED = "WARNING: these runs are mixed in one table, but cannot be compared:"
 
@@ -298,6 +300,8 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
     from experiments import motion, motion_figures  # import jax and mujoco
 
     env, by, remarks = results[0].run.env, [], []
+    if not env.startswith(MOVING) or env.endswith("switching"):
+        return [], []
     for result in results:
         try:
             by.append((result, motion.motions_of(result.path, result.living)))

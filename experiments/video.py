@@ -5,12 +5,13 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from envs.locomotion.robots import xml
-from experiments.motion import Motion, motion_on
+from experiments.motion import Motion, motion_on, robot_of
 from experiments.offscreen import Look, pictures
 from jaxmeta import rundir
 from jaxmeta.errors import ConfigError
@@ -60,7 +61,8 @@ def film(
     Raises:
       ConfigError, CheckpointError: as `motion_on`.
     """
-    robot, motion = motion_on(path, task, seed, which, policy)
+    env, motion = motion_on(path, task, seed, which, policy)
+    marked: Any = env.env  # the robot, or a wrapper that knows the task of the moment
     every = GIF_STEPS if out.suffix == ".gif" else 1
     steps = range(0, len(motion.reward), every)
     start = {e: int(np.argmax(motion.episode == e)) for e in set(motion.episode.tolist())}
@@ -68,10 +70,10 @@ def film(
     def looks() -> Iterator[Look]:
         for t in steps:
             seconds = (t - start[int(motion.episode[t])]) * motion.dt
-            x, y = robot.mark(motion.task["task"], seconds)
+            x, y = marked.mark(motion.task["task"], seconds)
             yield Look(motion.qpos[t].tolist(), [(x, y, HEIGHT)])
 
-    drawn = pictures(xml(robot.robot), looks(), *SIZE)
+    drawn = pictures(xml(robot_of(env).robot), looks(), *SIZE)
     name = rundir.read_run(path).env
     frames = (
         captioned(picture, caption(name, motion, t))
@@ -83,7 +85,7 @@ def film(
 
 def caption(name: str, motion: Motion, t: int) -> list[str]:
     """Return what a picture says of the moment that it shows."""
-    task = np.array2string(np.asarray(motion.task["task"]), precision=2)
+    task = words(motion.task["task"])
     episode = motion.episode == motion.episode[t]
     seconds = (t - int(np.argmax(episode))) * motion.dt
     so_far = motion.reward[: t + 1][episode[: t + 1]].sum()
@@ -91,6 +93,13 @@ def caption(name: str, motion: Motion, t: int) -> list[str]:
         f"{name}, task {task} ({motion.task['split']})",
         f"episode {motion.episode[t] + 1}, {seconds:.1f} s, return {so_far:.1f}",
     ]
+
+
+def words(task: Any) -> str:
+    """Return a task as a caption has it: numbers with two digits, the names of its parts."""
+    if isinstance(task, dict):
+        return ", ".join(f"{name} {words(part)}" for name, part in task.items())
+    return np.array2string(np.asarray(task), precision=2)
 
 
 def captioned(picture: np.ndarray, lines: list[str]) -> Image.Image:

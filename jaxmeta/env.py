@@ -94,6 +94,7 @@ class Env(abc.ABC):
         faster, because no worker ever needs a new task in the middle.
       cells: the finite set of states, where there is one.
       simulated: whether a simulation stands behind it, which may break down.
+      families: what a task's sub-families are called; empty where there is one only.
     """
 
     obs_space: Box
@@ -104,6 +105,7 @@ class Env(abc.ABC):
     fixed_length: bool = False
     cells: Cells | None = None
     simulated: bool = False
+    families: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def sample_task(self, key: Key, split: str) -> Task:
@@ -139,6 +141,11 @@ class Env(abc.ABC):
         del task
         return jnp.nan * jnp.ones(())
 
+    def family(self, task: Task) -> Array:
+        """Return which of the sub-families a task belongs to, [] int."""
+        del task
+        return jnp.zeros((), jnp.int32)
+
 
 class Wrapper(Env):
     """An environment made from an environment: the same tasks, spaces and lengths."""
@@ -148,7 +155,7 @@ class Wrapper(Env):
         self.obs_space, self.action_space = env.obs_space, env.action_space
         self.reward, self.horizon, self.splits = env.reward, env.horizon, env.splits
         self.fixed_length, self.cells = env.fixed_length, env.cells
-        self.simulated = env.simulated
+        self.simulated, self.families = env.simulated, env.families
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Return the inner environment's task."""
@@ -161,6 +168,10 @@ class Wrapper(Env):
     def best_return(self, task: Task) -> Array:
         """Return the inner environment's best return of an episode."""
         return self.env.best_return(task)
+
+    def family(self, task: Task) -> Array:
+        """Return the inner environment's sub-family."""
+        return self.env.family(task)
 
 
 def where(condition: Array, then: Any, otherwise: Any) -> Any:

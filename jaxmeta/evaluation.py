@@ -35,8 +35,9 @@ def evaluation_tasks(env: Trial) -> tuple[Task, list[dict[str, Any]]]:
 
 
 def plain(task: Any) -> Any:
-    """Return a task of Python numbers as JSON has it; a dataclass becomes an object."""
-    return json.loads(json.dumps(task, default=dataclasses.asdict))
+    """Return a task of Python numbers as JSON has it; what has names for its parts: an object."""
+    named = task._asdict() if hasattr(task, "_asdict") else task  # JSON takes it for a plain tuple
+    return json.loads(json.dumps(named, default=dataclasses.asdict))
 
 
 def evaluation_key(task: Array | int, rollout: Array | int) -> Key:

@@ -1,6 +1,9 @@
-"""Ant-direction and Ant-goal (Lee & Chung 2021, 5.2): walk in a hidden direction, to a goal."""
+"""Ants that walk in a hidden direction, or to a hidden goal (Lee & Chung 2021, 5.2)."""
 
+import itertools
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,7 @@ import numpy as np
 from envs.locomotion.physics import State
 from envs.locomotion.robot import Moved, Robot, effort, either
 from envs.locomotion.robots import ANT
+from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
 
 LOWEST, HIGHEST = 0.2, 1.0  # metres of the torso; outside, an Ant on its way has fallen
@@ -16,6 +20,8 @@ AXES, DIAGONALS = (0, 90, 180, 270), (45, 135, 225, 315)  # degrees
 # Goals are uniform over the area of a disc and of a ring, metres: radii for training tasks.
 INNER, OUTER, EDGE = 1.0, 2.5, 3.0
 EVALUATED = {"train": (0.5, 2.75), "test": (1.75,)}  # radii, each in the four AXES
+UNIFORM = {"train": 6, "test": 30}  # evaluation goals where all of the disc is trained on
+GOLDEN = math.pi * (3 - math.sqrt(5))  # radians between neighbours of a sunflower's seeds
 
 
 class AntDirection(Robot):
@@ -25,6 +31,7 @@ class AntDirection(Robot):
     """
 
     robot = ANT
+    degrees: Mapping[str, tuple[int, ...]] = MappingProxyType({"train": AXES, "test": DIAGONALS})
 
     @property
     def observed(self) -> list[str]:
@@ -61,15 +68,21 @@ class AntDirection(Robot):
 
     def angles(self, split: str) -> Array:
         """Return a split's directions, radians."""
-        degrees = {"train": AXES, "test": DIAGONALS, "oracle": (*AXES, *DIAGONALS)}[split]
+        every = tuple(dict.fromkeys(itertools.chain(*self.degrees.values())))
+        degrees = every if split == "oracle" else self.degrees[split]
         return jnp.asarray(np.deg2rad(degrees), jnp.float32)
 
 
-class AntGoal(Robot):
-    """A task is a place (x, y), float32 [2], metres; a step lasts 0.05 s. Falls are ignored.
+class AntDirection2(AntDirection):
+    """The same with two directions, both training and test tasks: 0 and pi."""
 
-    The observation is qpos (15) and qvel (14). The public code appends 84 contact forces,
-    which its version of MuJoCo leaves at zero; here they are left out (but see AntGoalContact).
+    degrees = MappingProxyType({"train": (0, 180), "test": (0, 180)})
+
+
+class Ant(Robot):
+    """An Ant that sees where it is; a step lasts 0.05 s. Falls are ignored.
+
+    The observation is qpos (15) and qvel (14).
     """
 
     robot = ANT
@@ -83,6 +96,14 @@ class AntGoal(Robot):
     def observe(self, state: State) -> Array:
         """Return the observation [29]."""
         return jnp.concatenate([state.qpos, state.qvel])
+
+
+class AntGoal(Ant):
+    """A task is a place (x, y), float32 [2], metres.
+
+    The public code appends 84 contact forces to observations, which its version of MuJoCo leaves
+    at zero; here they are left out (but see AntGoalContact).
+    """
 
     def paid(self, moved: Moved, task: Task) -> Array:
         """Return `-|x - goal_x| - |y - goal_y| - 0.1 |a|^2`; contact forces count as zero."""
@@ -112,6 +133,21 @@ class AntGoal(Robot):
         ways = np.stack([np.cos(angles), np.sin(angles)], 1)
         places = np.concatenate([radius * ways for radius in EVALUATED[split]])
         return jnp.asarray(np.round(places, 12), jnp.float32)
+
+
+class AntGoalUniform(AntGoal):
+    """The same with goals from all of the disc, training and test tasks alike."""
+
+    def sample_task(self, key: Key, split: str) -> Task:
+        """Draw a goal, uniform over the disc's area."""
+        return super().sample_task(key, "oracle")
+
+    def eval_tasks(self, split: str) -> Task:
+        """Return goals spread evenly over the area, as a sunflower's seeds, from within."""
+        place = np.arange(UNIFORM[split])
+        radius, angle = EDGE * np.sqrt((place + 0.5) / len(place)), GOLDEN * place
+        goals = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+        return jnp.asarray(goals, jnp.float32)
 
 
 class AntDirectionContact(AntDirection):
@@ -167,6 +203,21 @@ def ant_direction(backend: str = "auto") -> AntDirection:
 def ant_goal(backend: str = "auto") -> AntGoal:
     """Train within 1 m and beyond 2.5 m (up to 3), test between."""
     return AntGoal(backend)
+
+
+def ant_direction_2(backend: str = "auto") -> AntDirection2:
+    """Train and test on 0 and 180 degrees (Rakelly et al. 2019)."""
+    return AntDirection2(backend)
+
+
+def ant_direction_2_switching(backend: str = "auto") -> Switching:
+    """Walk at 0 or 180 degrees, which may change every 100 steps."""
+    return switching(ant_direction_2(backend))
+
+
+def ant_goal_uniform(backend: str = "auto") -> AntGoalUniform:
+    """Train and test within 3 m (Rakelly et al. 2019)."""
+    return AntGoalUniform(backend)
 
 
 def ant_direction_contact(backend: str = "auto") -> AntDirectionContact:

@@ -6,6 +6,7 @@ waits for the callback.
 
 import contextlib
 import copy
+import functools
 import itertools
 import os
 import threading
@@ -19,26 +20,29 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from envs.locomotion.physics import Advance
+from envs.locomotion.physics import Advance, Fields
 from jaxmeta.env import Array
 
 
 class Batches:
-    """Batches by how many robots they hold; each serves one caller at a time.
+    """Batches by how many robots they hold and what differs between them; each serves one caller.
 
     Two devices may step at once: the second finds no free batch and makes one.
     """
 
     def __init__(self, model: mujoco.MjModel):
         self.model = model
-        self._free: dict[int, list[Batch]] = defaultdict(list)
+        self._free: dict[tuple, list[Batch]] = defaultdict(list)
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def one(self, size: int) -> Iterator[Batch]:
-        """Lend a batch of a size; its simulations are as their last user left them."""
+    def one(self, size: int, names: tuple[str, ...]) -> Iterator[Batch]:
+        """Lend a batch of a size, with numbers of the model by simulation, which have names.
+
+        Its simulations are as their last user left them.
+        """
         with self._lock:
-            free = self._free[size]
+            free = self._free[size, names]
             batch = free.pop() if free else None
         if batch is None:
             batch = Batch(self.model, size, min(size, cores()))
@@ -69,11 +73,16 @@ def c_advance(model: mujoco.MjModel, frame_skip: int, forces: bool) -> Advance:
     inputs = (model.nq, model.nv, model.nv, model.nu)
     outputs = (model.nq, model.nv, model.nv, 3, *([6 * model.nbody] if forces else []))
 
-    def on_host(packed: Array) -> np.ndarray:
-        """Return [..., sum(outputs)] for [..., sum(inputs)]."""
+    def on_host(names: tuple[str, ...], packed: Array) -> np.ndarray:
+        """Return [..., sum(outputs)] for [..., sum(inputs)], which the named fields follow."""
         given = np.asarray(packed)
-        qpos, qvel, warmstart, ctrl = split(given.reshape(-1, given.shape[-1]), inputs)
-        with batches.one(len(qpos)) as batch:
+        sizes = (*inputs, *(getattr(model, name).size for name in names))
+        rows = given.reshape(-1, given.shape[-1])
+        qpos, qvel, warmstart, ctrl, *fields = split(rows, sizes)
+        with batches.one(len(qpos), names) as batch:
+            for name, values in zip(names, fields, strict=True):
+                own = batch.expand(name)
+                own[:] = values.reshape(own.shape)
             # This is all of a simulation that its next step depends on.
             batch.qpos, batch.qvel, batch.qacc_warmstart, batch.ctrl = qpos, qvel, warmstart, ctrl
             torso = batch.xpos[:, 1]  # a view, filled by the step
@@ -88,10 +97,14 @@ def c_advance(model: mujoco.MjModel, frame_skip: int, forces: bool) -> Advance:
                 after = np.concatenate(parts, axis=1, dtype=given.dtype)
         return after.reshape(*given.shape[:-1], sum(outputs))
 
-    def advance(qpos: Array, qvel: Array, warmstart: Array, ctrl: Array) -> tuple[Array, ...]:
-        packed = jnp.concatenate([qpos, qvel, warmstart, ctrl])
+    def advance(
+        qpos: Array, qvel: Array, warmstart: Array, ctrl: Array, fields: Fields
+    ) -> tuple[Array, ...]:
+        flat = [x.ravel() for x in fields.values()]
+        packed = jnp.concatenate([qpos, qvel, warmstart, ctrl, *flat])
+        stepped = functools.partial(on_host, tuple(fields))
         shape = jax.ShapeDtypeStruct((sum(outputs),), packed.dtype)
-        after = jax.pure_callback(on_host, shape, packed, vmap_method="broadcast_all")
+        after = jax.pure_callback(stepped, shape, packed, vmap_method="broadcast_all")
         return split(after, outputs)
 
     return advance

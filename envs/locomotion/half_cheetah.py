@@ -1,4 +1,4 @@
-"""Half-cheetah-velocity (Lee & Chung 2021, 5.2): run at a hidden target velocity."""
+"""Half-cheetahs that run at a hidden velocity (Lee & Chung 2021, 5.2), or in a hidden direction."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,14 +8,15 @@ import jax.numpy as jnp
 from envs.locomotion.physics import State
 from envs.locomotion.robot import Moved, Robot, effort, either
 from envs.locomotion.robots import HALF_CHEETAH
+from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
 
 SLOW, FAST = (0.0, 0.5), (3.0, 3.5)  # training velocities, m/s; between them lie the test tasks
 EVALUATED = {"train": (0.25, 3.25), "test": (0.75, 1.25, 1.75, 2.25, 2.75)}
 
 
-class HalfCheetahVelocity(Robot):
-    """A task is a velocity along x, float32 [], m/s; a step lasts 0.05 s.
+class HalfCheetah(Robot):
+    """A robot in the vertical plane of x and z; a step lasts 0.05 s.
 
     The observation is qpos without x (8), qvel (9), and the torso's position (3), which
     includes x.
@@ -34,10 +35,17 @@ class HalfCheetahVelocity(Robot):
         """Return the observation [20]."""
         return jnp.concatenate([state.qpos[1:], state.qvel, state.torso])
 
+    def velocity(self, moved: Moved) -> Array:
+        """Return the mean velocity of a step along x, m/s, []."""
+        return (moved.after.qpos[0] - moved.before.qpos[0]) / self.dt
+
+
+class HalfCheetahVelocity(HalfCheetah):
+    """A task is a velocity along x, float32 [], m/s."""
+
     def paid(self, moved: Moved, task: Task) -> Array:
         """Return `-|velocity - target| - 0.05 |a|^2`; velocity: of the step, from x."""
-        velocity = (moved.after.qpos[0] - moved.before.qpos[0]) / self.dt
-        return -jnp.abs(velocity - task) - effort(0.05, moved.action)
+        return -jnp.abs(self.velocity(moved) - task) - effort(0.05, moved.action)
 
     def mark(self, task: float, seconds: float) -> tuple[float, float]:
         """Return where one is who runs at the target velocity."""
@@ -84,6 +92,29 @@ class VelocityRange(HalfCheetahVelocity):
         return jnp.array(self.evaluated[split])
 
 
+class HalfCheetahDirection(HalfCheetah):
+    """A task is a direction along x, float32 []: 1 forward, -1 backward (Rakelly et al. 2019).
+
+    Both directions are training and test tasks.
+    """
+
+    def paid(self, moved: Moved, task: Task) -> Array:
+        """Return `velocity in the direction - 0.05 |a|^2`; velocity: of the step, from x."""
+        return task * self.velocity(moved) - effort(0.05, moved.action)
+
+    def mark(self, task: float, seconds: float) -> tuple[float, float]:
+        """Return where one is who runs in the direction at 3 m/s."""
+        return task * FAST[0] * seconds, 0.0
+
+    def sample_task(self, key: Key, split: str) -> Task:
+        """Draw one of the two directions."""
+        return jax.random.rademacher(key, dtype=jnp.float32)
+
+    def eval_tasks(self, split: str) -> Task:
+        """Return both directions, [2]."""
+        return jnp.array([-1.0, 1.0])
+
+
 def spread(low: float, high: float, count: int) -> list[float]:
     """Return the middles of so many equal parts of a range."""
     return [round(low + (high - low) * (i + 0.5) / count, 6) for i in range(count)]
@@ -96,6 +127,39 @@ def half_cheetah_velocity_uniform(backend: str = "auto") -> VelocityRange:
     return VelocityRange(backend, {"train": everywhere, "test": everywhere}, evaluated)
 
 
+def half_cheetah_velocity_medium(backend: str = "auto") -> VelocityRange:
+    """Train on [0, 2.5) m/s, test just beyond, on [2.5, 3) (Mendonca et al. 2020)."""
+    return beyond(backend, 2.5)
+
+
+def half_cheetah_velocity_hard(backend: str = "auto") -> VelocityRange:
+    """Train on [0, 1.5) m/s, test far beyond, on [2.5, 3) (Mendonca et al. 2020)."""
+    return beyond(backend, 1.5)
+
+
+def beyond(backend: str, fastest: float) -> VelocityRange:
+    """Train on velocities up to the fastest one, m/s, test on [2.5, 3); 10 test tasks."""
+    ranges = {"train": (0.0, fastest), "test": (2.5, 3.0)}
+    counts = {"train": 6, "test": 10}
+    evaluated = {split: spread(*ranges[split], count) for split, count in counts.items()}
+    return VelocityRange(backend, ranges, evaluated)
+
+
+def half_cheetah_direction(backend: str = "auto") -> HalfCheetahDirection:
+    """Train and test on both directions."""
+    return HalfCheetahDirection(backend)
+
+
 def half_cheetah_velocity(backend: str = "auto") -> HalfCheetahVelocity:
     """Train on [0, 0.5) and [3, 3.5) m/s, test between."""
     return HalfCheetahVelocity(backend)
+
+
+def half_cheetah_velocity_switching(backend: str = "auto") -> Switching:
+    """Run at a velocity of [0, 3) m/s that may change every 100 steps."""
+    return switching(half_cheetah_velocity_uniform(backend))
+
+
+def half_cheetah_direction_switching(backend: str = "auto") -> Switching:
+    """Run in a direction that may change every 100 steps."""
+    return switching(half_cheetah_direction(backend))

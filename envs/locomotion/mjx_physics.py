@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import mujoco
 from jax import lax
 
-from envs.locomotion.physics import Advance
+from envs.locomotion.physics import Advance, Fields
 from jaxmeta.env import Array
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints that Warp is not installed
@@ -48,11 +48,15 @@ def mjx_advance(model: mujoco.MjModel, frame_skip: int, backend: str, forces: bo
         on_device = mjx.put_model(model, impl=impl)
         nothing = mjx.make_data(model, impl=impl, **room)
 
-    def advance(qpos: Array, qvel: Array, warmstart: Array, ctrl: Array) -> tuple[Array, ...]:
+    def advance(
+        qpos: Array, qvel: Array, warmstart: Array, ctrl: Array, fields: Fields
+    ) -> tuple[Array, ...]:
+        own = on_device.replace(**fields)
+
         def substep(_: Any, carry: tuple) -> tuple:
             qpos, qvel, warmstart, _ = carry
             data = nothing.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
-            data = mjx.step(on_device, data)
+            data = mjx.step(own, data)
             qpos = data.qpos
             if warp:  # a robot that lacks contacts counts as diverged
                 qpos = jnp.where(all_contacts_kept(data), qpos, jnp.nan)
@@ -67,12 +71,12 @@ def mjx_advance(model: mujoco.MjModel, frame_skip: int, backend: str, forces: bo
             jax.numpy_rank_promotion("allow"),
         ):
             after = lax.fori_loop(0, frame_skip, substep, (qpos, qvel, warmstart, torso))
-            return (*after, felt(after[0], after[1], after[2], ctrl)) if forces else after
+            return (*after, felt(own, after[0], after[1], after[2], ctrl)) if forces else after
 
-    def felt(qpos: Array, qvel: Array, warmstart: Array, ctrl: Array) -> Array:
+    def felt(own: mjx.Model, qpos: Array, qvel: Array, warmstart: Array, ctrl: Array) -> Array:
         """Return the contact forces in a state, [6 bodies]."""
         data = nothing.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
-        data = mjx.rne_postconstraint(on_device, mjx.forward(on_device, data))
+        data = mjx.rne_postconstraint(own, mjx.forward(own, data))
         return data._impl.cfrc_ext.reshape(-1)
 
     return advance

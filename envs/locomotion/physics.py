@@ -7,7 +7,8 @@ state, and never reset by themselves.
 
 import functools
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -38,9 +39,13 @@ class State(NamedTuple):
     forces: Array | None = None
 
 
-# One step of an engine: (qpos, qvel, warmstart, ctrl) -> (qpos, qvel, warmstart, torso) and, where
-# asked for, forces.
-Advance = Callable[[Array, Array, Array, Array], tuple[Array, ...]]
+# Numbers of the model in place of its own, by MuJoCo's names, for one robot.
+Fields = Mapping[str, Array]
+NO_FIELDS: Fields = MappingProxyType({})
+
+# One step of an engine: (qpos, qvel, warmstart, ctrl, fields) -> (qpos, qvel, warmstart, torso)
+# and, where asked for, forces.
+Advance = Callable[[Array, Array, Array, Array, Fields], tuple[Array, ...]]
 
 
 class Physics:
@@ -91,16 +96,17 @@ class Physics:
         forces = jnp.zeros(6 * self.model.nbody, qpos.dtype) if self.forces else None
         return State(qpos, qvel, jnp.zeros_like(qvel), torso, jnp.zeros((), bool), forces)
 
-    def step(self, state: State, ctrl: Array) -> State:
+    def step(self, state: State, ctrl: Array, fields: Fields = NO_FIELDS) -> State:
         """Return the robot `frame_skip` substeps later; MuJoCo clamps ctrl [nu] to its range.
 
-        Where anything is not finite or beyond 1e10, `bad` is set, and the state is the one
-        before.
+        `fields` replace numbers of the model, for example its "body_mass" [nbody]; constants
+        derived from them stay as they are. Where anything is not finite or beyond 1e10, `bad` is
+        set, and the state is the one before.
         """
         before = state._replace(bad=jnp.ones((), bool))
         fine = sane(ctrl)
         ctrl = jnp.where(fine, ctrl, 0.0).astype(state.qpos.dtype)
-        after = self._advance(state.qpos, state.qvel, state.warmstart, ctrl)
+        after = self._advance(state.qpos, state.qvel, state.warmstart, ctrl, fields)
         for x in after:
             fine &= sane(x)
         qpos, qvel, warmstart, torso, *forces = after

@@ -1,5 +1,6 @@
 """What Ant and HalfCheetah tasks have in common: a robot, its noise at resets, its lengths."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -62,6 +63,10 @@ class Robot(Env):
         """Return whether the state ends the episode, []."""
         return jnp.zeros((), bool)
 
+    def changed(self, task: Task) -> Mapping[str, Array]:
+        """Return numbers of the robot's model that differ by task, by MuJoCo's names."""
+        return {}
+
     def mark(self, task: Any, seconds: float) -> tuple[float, float]:
         """Return where on the floor (x, y) a video shows the task, so long into an episode."""
         raise NotImplementedError
@@ -76,7 +81,7 @@ class Robot(Env):
 
     def step(self, noise: Any, state: State, action: Array, task: Task) -> tuple[State, Step]:
         """Move for one step of `dt` seconds."""
-        after = self.physics.step(state, action)
+        after = self.physics.step(state, action, self.changed(task))
         reward = jnp.where(after.bad, 0.0, self.paid(Moved(state, after, action), task))
         ended = after.bad | self.fallen(after)
         obs = self.observe(after)
@@ -93,3 +98,9 @@ def either(key: Key, share: float, first: Any, second: Any) -> Array:
     """Return first(u) with a probability of `share`, else second(u); u is uniform in [0, 1)."""
     which, u = jax.random.uniform(key, (2,))
     return jnp.where(which < share, first(u), second(u))
+
+
+def one_of(key: Key, tasks: Task) -> Task:
+    """Draw one of a batch of tasks."""
+    chosen = jax.random.randint(key, (), 0, len(jax.tree.leaves(tasks)[0]))
+    return jax.tree.map(lambda x: x[chosen], tasks)

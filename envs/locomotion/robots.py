@@ -4,6 +4,7 @@ from importlib import resources
 
 ANT = "ant"
 HALF_CHEETAH = "half_cheetah"
+WALKER = "walker"
 
 
 def xml(robot: str) -> str:

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import gymnasium
 import mujoco
 import numpy as np
 import pytest
 from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
 
-from envs.locomotion.robots import ANT, HALF_CHEETAH, xml
+from envs.locomotion.robots import ANT, HALF_CHEETAH, WALKER, xml
 
 ROOT = Path(__file__).parents[3]
 
@@ -162,6 +163,32 @@ def test_the_ant_comes_to_rest_at_the_height_it_always_had(ant):
     assert data.qpos[2] == pytest.approx(0.372, abs=1e-3)
 
 
+def test_the_walker_moves_as_the_published_one():
+    """Bodies have other origins, so inertias and geoms are compared by what they do."""
+    published = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "walker2d.xml"
+    models = [
+        mujoco.MjModel.from_xml_string(xml(WALKER)),
+        mujoco.MjModel.from_xml_path(str(published)),
+    ]
+    ours, theirs = models
+    assert sizes(ours) == sizes(theirs) == (9, 9, 6, 8, 8, 9)
+    names = """qpos0 dof_damping dof_armature jnt_range jnt_limited geom_friction geom_condim
+        geom_contype geom_conaffinity actuator_gear actuator_ctrlrange actuator_trnid"""
+    for name in names.split():
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), err_msg=name)
+    np.testing.assert_allclose(ours.body_mass, theirs.body_mass)
+    lives = [mujoco.MjData(model) for model in models]
+    rng, touching = np.random.default_rng(0), 0
+    for _ in range(500):
+        u = rng.uniform(-1, 1, 6)
+        for model, data in zip(models, lives, strict=True):
+            data.ctrl = u
+            mujoco.mj_step(model, data)
+        touching += lives[0].ncon
+    np.testing.assert_allclose(lives[0].qpos, lives[1].qpos, atol=1e-9)
+    assert touching > 100
+
+
 def test_models_are_packed_into_the_wheel(monkeypatch):
     monkeypatch.chdir(ROOT)
     packed = Distribution()
@@ -170,4 +197,6 @@ def test_models_are_packed_into_the_wheel(monkeypatch):
     build.finalize_options()
     build.manifest_files = {}  # beside what a manifest would name
     found = build.find_data_files("envs.locomotion", "envs/locomotion")
-    assert {Path(name).name for name in found} == {f"{robot}.xml" for robot in (ANT, HALF_CHEETAH)}
+    assert {Path(name).name for name in found} == {
+        f"{robot}.xml" for robot in (ANT, HALF_CHEETAH, WALKER)
+    }

@@ -1,0 +1,128 @@
+"""Tasks that change within an episode (Wang et al. 2023, the non-stationary suite)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxmeta.env import Array, Env, EnvState, Key, Step, Task, Wrapper
+from jaxmeta.errors import ConfigError
+
+
+class SwitchingState(NamedTuple):
+    """Where an episode stands."""
+
+    inner: EnvState
+    t: Array  # [] steps taken
+
+
+class Switching(Wrapper):
+    """See `switching`."""
+
+    def __init__(self, env: Env, every: int, probability: float, segments: int):
+        super().__init__(env)
+        for name, value in (("every", every), ("segments", segments)):
+            if value < 1:
+                raise ConfigError(f"{name} = {value}: must be >= 1")
+        if not 0 <= probability <= 1:
+            raise ConfigError(f"probability = {probability}: must be in [0, 1]")
+        self.every, self.probability, self.segments = every, probability, segments
+        self.horizon = segments * every
+
+    def current(self, task: Task, t: Array | int) -> Task:
+        """Return the inner task that step t of an episode is taken in."""
+        return jax.tree.map(lambda x: x[t // self.every], task)
+
+    def sample_task(self, key: Key, split: str) -> Task:
+        """Draw an inner task for each segment, [segments, ...]: a new one, or the one before."""
+        key_draws, key_changes = jax.random.split(key)
+        keys = jax.random.split(key_draws, self.segments)
+        drawn = jax.vmap(lambda key: self.env.sample_task(key, split))(keys)
+        changed = jax.random.bernoulli(key_changes, self.probability, (self.segments,))
+        latest = lax.cummax(jnp.where(changed, jnp.arange(self.segments), 0))
+        return jax.tree.map(lambda x: x[latest], drawn)
+
+    def eval_tasks(self, split: str) -> Task:
+        """Return fixed episodes [N, segments, ...], one beginning with each of the inner N tasks.
+
+        They change at every second of all boundaries, at random places, to another of the N.
+        """
+        tasks = self.env.eval_tasks(split)
+        count = len(jax.tree.leaves(tasks)[0])
+        which = jnp.asarray(fixed_order(count, self.segments))
+        return jax.tree.map(lambda x: x[which], tasks)
+
+    def best_return(self, task: Task) -> Array:
+        """Return nan: what is best depends on where the changes find one."""
+        return Env.best_return(self, task)
+
+    def family(self, task: Task) -> Array:
+        """Return the sub-family of the first segment's task."""
+        return self.env.family(self.current(task, 0))
+
+    def mark(self, task: Any, seconds: float) -> tuple[float, float]:
+        """Return where a robot's video shows the task of the moment.
+
+        Marks that move, as a runner at a target velocity does, go on from where they were.
+        """
+        robot: Any = self.env
+        lasts = self.every * robot.dt
+        now = min(round(seconds / robot.dt) // self.every, self.segments - 1)
+        begun = [segment(task, i) for i in range(now + 1)]
+        place = robot.mark(begun[now], 0.0)
+        if robot.mark(begun[now], 1.0) == place:
+            return place
+        ways = [robot.mark(one, min(lasts, seconds - lasts * i)) for i, one in enumerate(begun)]
+        return sum(x for x, _ in ways), sum(y for _, y in ways)
+
+    def draw(self, key: Key) -> Any:
+        """Return the inner step's noise."""
+        return self.env.draw(key)
+
+    def reset(self, key: Key, task: Task) -> tuple[SwitchingState, Array]:
+        """Start an episode in its first task."""
+        inner, obs = self.env.reset(key, self.current(task, 0))
+        return SwitchingState(inner, jnp.zeros((), jnp.int32)), obs
+
+    def step(
+        self, noise: Any, state: SwitchingState, action: Array, task: Task
+    ) -> tuple[SwitchingState, Step]:
+        """Step in the task of the moment."""
+        now = self.current(task, state.t)
+        inner, step = self.env.step(noise, state.inner, action, now)
+        return SwitchingState(inner, state.t + 1), step
+
+
+def segment(task: Any, i: int) -> Any:
+    """Return the inner task of a segment; tasks are as tasks.json has them."""
+    if isinstance(task, dict):
+        return {name: part[i] for name, part in task.items()}
+    return task[i]
+
+
+def fixed_order(count: int, segments: int) -> np.ndarray:
+    """Return numbers [count, segments] of tasks: row i begins with i and changes now and then."""
+    rng, order = np.random.default_rng(0), np.zeros((count, segments), int)
+    boundaries = np.arange(1, segments)
+    for i in range(count):
+        changes = rng.permutation(boundaries)[: (len(boundaries) + i % 2) // 2]
+        order[i, 0] = i
+        for at in boundaries:
+            other = (order[i, at - 1] + rng.integers(1, max(count, 2))) % count
+            order[i, at] = other if at in changes else order[i, at - 1]
+    return order
+
+
+def switching(env: Env, every: int = 100, probability: float = 0.5, segments: int = 6) -> Switching:
+    """Return the environment whose tasks change within an episode.
+
+    After each `every` steps comes, with this probability, another draw from the same split.
+    A task is the batch [segments, ...] of an episode's inner tasks, drawn in advance; so the
+    horizon is `segments` times `every`, and a trial's episodes change at the same times.
+
+    Raises:
+      ConfigError: a number is out of its range.
+    """
+    return Switching(env, every, probability, segments)
