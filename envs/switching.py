@@ -30,6 +30,7 @@ class Switching(Wrapper):
             raise ConfigError(f"probability = {probability}: must be in [0, 1]")
         self.every, self.probability, self.segments = every, probability, segments
         self.horizon = segments * every
+        self.finite = False  # there are more sequences of tasks than tasks
 
     def current(self, task: Task, t: Array | int) -> Task:
         """Return the inner task that step t of an episode is taken in."""

@@ -15,6 +15,7 @@ from experiments.record import Results
 from jaxmeta.statistics import moving_average
 
 COLOURS = matplotlib.colormaps["viridis"]
+RESPONSES = 3  # episodes shown where tasks change within them
 SMOOTHED_S = 1.0  # seconds over which velocities are averaged
 By = list[tuple[Results, dict[int, list[Motion]]]]  # each method's motions by seed
 
@@ -77,6 +78,55 @@ def draw_velocities(by: By) -> Figure:
             fontsize=8,
             color="0.35",
         )
+    return drawn
+
+
+def target_velocities(motion: Motion) -> np.ndarray:
+    """Return the velocity of the moment where it may change within an episode, m/s, [T]."""
+    segments = motion.task["task"]
+    return np.repeat(segments, -(-len(motion.qpos) // len(segments)))[: len(motion.qpos)]
+
+
+def response_lines(by: By) -> list[str]:
+    """Return in words how near velocities are to the target of the moment once it is settled."""
+    found = []
+    for result, seeds in by:
+        each = []
+        for motions in seeds.values():
+            tests = [m for m in motions if m.task["split"] != result.splits[0]]
+            each.append(np.mean([settled_error(motion) for motion in tests]))
+        told = ", ".join(f"{x:.2f}" for x in each)
+        found.append(
+            f"{result.label}: mean distance of velocity and target in the later half of every"
+            f" segment, test tasks, m/s, by seed: {told}"
+        )
+    return found
+
+
+def settled_error(motion: Motion) -> float:
+    """Return the mean |velocity - target| over the later halves of an episode's segments, m/s."""
+    every = -(-len(motion.qpos) // len(motion.task["task"]))
+    late = np.arange(len(motion.qpos)) % every >= every // 2
+    return float(np.nanmean(np.abs(motion.velocity() - target_velocities(motion))[late]))
+
+
+def draw_response(by: By) -> Figure:
+    """Draw velocities and the changing target over time: a row per task, the first seeds'."""
+    with matplotlib.rc_context(STYLE):
+        drawn = figure(3.6 * len(by) + 0.8, 1.6 * RESPONSES + 0.9)
+        grid: Any = drawn.subplots(RESPONSES, len(by), squeeze=False, sharex=True, sharey=True)
+        for column, (result, seeds) in zip(grid.T, by, strict=True):
+            tests = [m for m in next(iter(seeds.values())) if m.task["split"] != result.splits[0]]
+            shown = np.linspace(0, len(tests) - 1, RESPONSES).round().astype(int)
+            for axes, motion in zip(column, [tests[i] for i in shown], strict=True):
+                seconds = motion.dt * np.arange(len(motion.qpos))
+                axes.plot(seconds, motion.velocity(), color=result.colour, linewidth=0.8)
+                target = target_velocities(motion)
+                axes.plot(seconds, target, color="black", linewidth=1.4, drawstyle="steps-post")
+            column[0].set_title(result.label)
+            column[-1].set_xlabel("seconds")
+        grid[RESPONSES // 2, 0].set_ylabel("velocity, m/s")
+        drawn.supxlabel("Greedy, first seed, test tasks; black: target.", fontsize=8, color="0.35")
     return drawn
 
 

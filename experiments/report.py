@@ -1,5 +1,6 @@
 """The report on one or several runs: a table in the terminal; a page, a summary and figures."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -118,7 +119,9 @@ def report_group(
         files, lines = files + map_files, lines + said
     elif env_spec(results[0].run.env).simulated:
         motion_files, said = draw_motions(results, folder)
-        files, lines = files + motion_files, lines + said
+        latent_files, of_latents = draw_latents(results, folder)
+        files += motion_files + latent_files
+        lines += said + of_latents
     drawn = table(results, rows)
     needed = console.measure(drawn, options=console.options.update(width=1000)).maximum
     console.width = max(console.width, needed)  # a number is never cut short
@@ -300,7 +303,8 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
     from experiments import motion, motion_figures  # import jax and mujoco
 
     env, by, remarks = results[0].run.env, [], []
-    if not env.startswith(MOVING) or env.endswith("switching"):
+    changes = env == "half-cheetah-velocity-switching"
+    if not env.startswith(MOVING) or (env.endswith("switching") and not changes):
         return [], []
     for result in results:
         try:
@@ -309,6 +313,9 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
             remarks.append(f"{result.label}: not seen moving: {error}")
     if not by:
         return [], remarks
+    if changes:
+        remarks += motion_figures.response_lines(by)
+        return save(motion_figures.draw_response(by), folder, "response"), remarks
     if env.startswith("half-cheetah-velocity"):
         remarks += motion_figures.tracking_lines(by)
         return save(motion_figures.draw_velocities(by), folder, "velocities"), remarks
@@ -317,6 +324,25 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
     if env in ("ant-goal", "ant-goal-contact") and imagining:
         files += draw_imagined_goals(imagining, folder)
     return files, remarks
+
+
+def draw_latents(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
+    """Draw where agents' beliefs lie, of methods that act on them; return files and remarks."""
+    from experiments import latent_figures, latents  # import jax
+
+    by: latent_figures.By = []
+    for result in results:
+        with contextlib.suppress(CheckpointError, ConfigError):  # `draw_motions` says why
+            by.append((result, latents.latents_of(result.path, result.living)))
+    if not by:
+        return [], []
+    files: list[Path] = []
+    one = next(iter(by[0][1].values()))
+    if one.names:
+        files += save(latent_figures.draw_families(by), folder, "latents")
+    if one.targets is not None:
+        files += save(latent_figures.draw_targets(by), folder, "linearity")
+    return files, latent_figures.remarks(by)
 
 
 def draw_imagined_goals(results: list[Results], folder: Path) -> list[Path]:

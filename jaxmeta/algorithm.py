@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmeta.agent import Agent, Params, Transition
+from jaxmeta.agent import Agent, Memory, Params, Transition
 from jaxmeta.belief import Belief
 from jaxmeta.config import Run
 from jaxmeta.env import Array, Env, Key, Task
@@ -62,6 +62,7 @@ class Algorithm(NamedTuple):
       step: state -> (state, metrics), one meta-iteration.
       params: state -> parameters.
       belief: the task belief, if the method has one; reads the same parameters.
+      latent: (params, memory) -> [L], where the agent's memory lies among tasks, if anywhere.
     """
 
     agent: Agent
@@ -70,6 +71,7 @@ class Algorithm(NamedTuple):
     step: Callable[[State], tuple[State, Metrics]]
     params: Callable[[State], Params]
     belief: Belief | None = None
+    latent: Callable[[Params, Memory], Array] | None = None
 
 
 def sample_tasks(env: Env, key: Key, split: str, workers: int) -> Task:

@@ -95,6 +95,7 @@ class Env(abc.ABC):
       cells: the finite set of states, where there is one.
       simulated: whether a simulation stands behind it, which may break down.
       families: what a task's sub-families are called; empty where there is one only.
+      finite: whether `eval_tasks` returns all tasks of a split ("oracle" too).
     """
 
     obs_space: Box
@@ -106,6 +107,7 @@ class Env(abc.ABC):
     cells: Cells | None = None
     simulated: bool = False
     families: tuple[str, ...] = ()
+    finite: bool = False
 
     @abc.abstractmethod
     def sample_task(self, key: Key, split: str) -> Task:
@@ -156,6 +158,7 @@ class Wrapper(Env):
         self.reward, self.horizon, self.splits = env.reward, env.horizon, env.splits
         self.fixed_length, self.cells = env.fixed_length, env.cells
         self.simulated, self.families = env.simulated, env.families
+        self.finite = env.finite
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Return the inner environment's task."""

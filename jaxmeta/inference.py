@@ -372,6 +372,7 @@ def mixture_belief(env: Trial, run: Run) -> TaskBelief:
         observe=observe,
         hidden=lambda params, memory: memory.shown,
         features=features,
+        latent=lambda params, memory: chosen(posterior(params, memory.all)).mean,
         encode=encode,
         start=start,
         learn=learn,

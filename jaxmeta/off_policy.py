@@ -25,7 +25,7 @@ from jaxmeta.algorithm import (
 from jaxmeta.blocks import WINDOWS_AT_ONCE
 from jaxmeta.config import Run
 from jaxmeta.dists import draw as draw_action
-from jaxmeta.env import Array, EnvState, Key, Step, Task, Wrapper
+from jaxmeta.env import Array, Env, EnvState, Key, Step, Task, Wrapper
 from jaxmeta.errors import ConfigError
 from jaxmeta.recordings import recorded, recorded_like, rows_that_fit, windows
 from jaxmeta.rollout import Rollout, collect
@@ -46,6 +46,7 @@ class TaskBelief(NamedTuple):
       observe: (params, memory, transition) -> memory.
       hidden: (params, memory) -> the state [H] that features are made of.
       features: (params, hidden, noise) -> [F].
+      latent: (params, memory) -> [L], the mean of its posterior.
       encode: (params, Window [S, n]) -> the states [S + 1, n, H] that `observe` would reach.
       start: (params, hp) -> what learning remembers.
       learn: (params, learned, replay, key, hp, wanted) -> (params, learned, metrics); without
@@ -61,6 +62,7 @@ class TaskBelief(NamedTuple):
     observe: Callable[[Params, Memory, Transition], Memory]
     hidden: Callable[[Params, Memory], Array]
     features: Callable[[Params, Array, Array], Array]
+    latent: Callable[[Params, Memory], Array]
     encode: Callable[..., Array]
     start: Callable[[Params, Hyper], Any]
     learn: Callable[..., tuple[Params, Any, Metrics]]
@@ -98,6 +100,15 @@ class OneTask(Wrapper):
     def draw(self, key: Key) -> Any:
         """Return the inner environment's noise."""
         return self.env.draw(key)
+
+
+def training_tasks(env: Env, key: Key, split: str, count: int) -> Task:
+    """Return tasks to train on, [count]: draws, or evenly many of each where they are finite."""
+    if not env.finite:
+        return sample_tasks(env, key, split, count)
+    every = env.eval_tasks(split)
+    order = jax.random.permutation(key, jax.tree.leaves(every)[0].shape[0])
+    return jax.tree.map(lambda x: x[order[jnp.arange(count) % len(order)]], every)
 
 
 def numbers(tasks: Task) -> Array:
@@ -215,7 +226,7 @@ def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
             learned=rl.start(params, hp.sac),
             of_belief=belief.start(params, hp),
             replay=buffers.empty(example, rows),
-            tasks=sample_tasks(env, key_tasks, run.train_split, run.replay.tasks),
+            tasks=training_tasks(env, key_tasks, run.train_split, run.replay.tasks),
             key=key,
             update=jnp.zeros((), jnp.int32),
             hp=hp,
@@ -261,4 +272,4 @@ def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
         )
         return state, metrics
 
-    return Algorithm(agent, init, live, step, lambda state: state.params)
+    return Algorithm(agent, init, live, step, lambda state: state.params, latent=belief.latent)

@@ -215,7 +215,10 @@ class Replay:
     """What off-policy methods remember of the tasks they trained on."""
 
     tasks: int = setting(
-        100, "training tasks, drawn once; workers meet them again and again", low=1, high=2_000
+        100,
+        "training tasks, drawn once or all there are; workers meet them again and again",
+        low=1,
+        high=2_000,
     )
     mebibytes: int = count(1024, "room for trials, per seed; less where the run is shorter")
     initial: int = count(20_000, "transitions collected before anything learns", low=0)

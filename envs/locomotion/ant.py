@@ -31,6 +31,7 @@ class AntDirection(Robot):
     """
 
     robot = ANT
+    finite = True
     degrees: Mapping[str, tuple[int, ...]] = MappingProxyType({"train": AXES, "test": DIAGONALS})
 
     @property

@@ -98,6 +98,8 @@ class HalfCheetahDirection(HalfCheetah):
     Both directions are training and test tasks.
     """
 
+    finite = True
+
     def paid(self, moved: Moved, task: Task) -> Array:
         """Return `velocity in the direction - 0.05 |a|^2`; velocity: of the step, from x."""
         return task * self.velocity(moved) - effort(0.05, moved.action)

@@ -75,6 +75,7 @@ class MultiTask(Robot):
     """
 
     table: tuple[Family, ...]
+    finite = True
 
     def __init__(self, backend: str = "auto"):
         super().__init__(backend)

@@ -44,6 +44,7 @@ class WalkerRandomParams(Robot):
     """
 
     robot = WALKER
+    finite = True
 
     def __init__(self, backend: str = "auto"):
         super().__init__(backend)

@@ -83,6 +83,7 @@ def whole_trial_belief(env: Trial, run: Run) -> TaskBelief:
         observe=observe,
         hidden=lambda params, memory: memory,
         features=features,
+        latent=lambda params, memory: belief.posterior(params, memory).mean,
         encode=encode,
         start=lambda params, hp: adam(hp).init(part(params, GROUPS)),
         learn=learn,

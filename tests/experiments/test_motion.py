@@ -131,3 +131,20 @@ def test_a_library_that_does_not_work_is_named(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "none-such")
     with pytest.raises(ConfigError, match="MUJOCO_GL = 'none-such': does not work here"):
         choose_library()
+
+
+def switched(velocities, every=10):
+    """Return a motion that follows the targets 0, 2 and 1 m/s at these velocities."""
+    qpos = np.zeros((3 * every, 9))
+    qpos[1:, 0] = 0.05 * np.cumsum(np.repeat(velocities, every))[:-1]
+    task = {"split": "test", "task": [0.0, 2.0, 1.0]}
+    return Motion(task, qpos, np.zeros(3 * every), np.zeros(3 * every, int), 0.05)
+
+
+def test_the_distance_to_a_changing_target_is_that_of_the_later_halves():
+    np.testing.assert_array_equal(
+        motion_figures.target_velocities(switched([0, 2, 1])), np.repeat([0, 2, 1], 10)
+    )
+    assert motion_figures.settled_error(switched([0.0, 2.0, 1.0])) == pytest.approx(0, abs=1e-9)
+    wrong = motion_figures.settled_error(switched([0.5, 2.0, 0.0]))
+    assert wrong == pytest.approx((5 * 0.5 + 5 * 0 + 4 * 1.0) / 14)  # the last step has no velocity

@@ -1,0 +1,87 @@
+"""Where a trained agent's beliefs lie: one point per evaluation task, at its trial's end."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmeta import rundir
+from jaxmeta.agent import Params, greedy
+from jaxmeta.errors import ConfigError
+from jaxmeta.evaluation import evaluation_key, evaluation_tasks
+from jaxmeta.loading import build, read_result
+from jaxmeta.rollout import adaptation
+
+
+class Latents(NamedTuple):
+    """The beliefs of one seed's agent, task by task."""
+
+    points: np.ndarray  # [tasks, L]
+    splits: np.ndarray  # [tasks] of str
+    families: np.ndarray  # [tasks] indices into names
+    names: tuple[str, ...]  # of sub-families
+    targets: np.ndarray | None  # [tasks] where a task is one number
+
+
+def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
+    """Return a run's beliefs by seed, of the last greedy agents.
+
+    Raises:
+      ConfigError: no checkpoint, code from a file is needed, or the method has no latent.
+      CheckpointError: all checkpoints are damaged.
+    """
+    run = rundir.read_run(path)
+    rundir.refuse_named_code(run)
+    env, algorithm = build(run)
+    latent = algorithm.latent
+    if latent is None:
+        raise ConfigError(f"{path}: {run.method} acts on no latent")
+    params = jax.tree.map(lambda x: x[np.array(seeds)], read_result(path).params)
+    tasks, described = evaluation_tasks(env)
+    agent = greedy(algorithm.agent)
+
+    def play(params: Params, i: Any) -> jax.Array:
+        task = jax.tree.map(lambda x: x[i], tasks)
+        played = adaptation(agent, env, params, task, evaluation_key(i, 0))
+        return latent(params, played.rollout.memory)
+
+    over = jax.vmap(jax.vmap(play, in_axes=(None, 0)), in_axes=(0, None))
+    points = np.asarray(jax.jit(over)(params, jnp.arange(len(described))))
+    plain = [task["task"] for task in described]
+    numbers = all(isinstance(task, int | float) for task in plain)
+    return {
+        seed: Latents(
+            points=points[k],
+            splits=np.array([task["split"] for task in described]),
+            families=np.asarray(jax.vmap(env.env.family)(tasks)),
+            names=env.families,
+            targets=np.array(plain, float) if numbers else None,
+        )
+        for k, seed in enumerate(seeds)
+    }
+
+
+def purity(points: np.ndarray, families: np.ndarray) -> float:
+    """Return the share of points that are of their cluster's most frequent family.
+
+    Clusters are those of k-means, as many as there are families (the best of 20 starts).
+    """
+    from sklearn.cluster import KMeans
+
+    count = len(np.unique(families))
+    found = KMeans(count, n_init=20, random_state=0).fit_predict(points)
+    of_cluster = [np.unique(families[found == k], return_counts=True)[1].max() for k in set(found)]
+    return float(sum(of_cluster) / len(families))
+
+
+def first_direction(points: np.ndarray) -> np.ndarray:
+    """Return how far points [n, L] lie along the direction in which they differ most, [n]."""
+    centred = points - points.mean(0)
+    return centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
+
+
+def linearity(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the share of y's variance that a straight line over x explains."""
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
