@@ -10,7 +10,8 @@ FRAMES ?=
 ARGS   ?=
 
 STUDIES := gridworld reward-maps gridworld-extrapolation dropout-ablation worker-ratio-ablation fidelity \
-	half-cheetah-velocity ant-direction ant-goal workers
+	half-cheetah-velocity ant-direction ant-goal workers \
+	moss-parametric moss-ood moss-nonstationary moss-multitask moss-ablation
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart $(STUDIES) test test-library test-rest test-all test-faults mutants lint docs lock bench bench-gpu clean
@@ -41,6 +42,11 @@ fidelity: ## which of LDM's settings decide how many test goals it reaches
 half-cheetah-velocity: ## Figures 7 and 8d: all methods on the half-cheetah, 8 seeds of 50M frames
 ant-direction: ## Figures 7 and 8b: all methods on the Ant's directions, 8 seeds of 200M frames
 workers: ## RL2 and LDM with 16 to 4,096 workers, for a GPU
+moss-parametric: ## MoSS, variBAD by SAC and by PPO, RL2 on velocities: 4 seeds of 3M frames
+moss-ood: ## MoSS and LDM where test velocities lie between the training ones
+moss-nonstationary: ## MoSS where velocities change within an episode
+moss-multitask: ## MoSS with four components and with one on tasks of seven kinds
+moss-ablation: ## MoSS without one of its parts
 ant-goal: ## Figures 7 and 8c: all methods on the Ant's goals, 8 seeds of 200M frames
 
 # Two processes, a core and a compilation cache (which JAX does not write atomically) for each.

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import ablations, fidelity, quickstart, workers
+from experiments import ablations, fidelity, moss, quickstart, workers
 from experiments.methods import ROBOTS, methods
 from jaxmeta import rundir
 from jaxmeta.config import Run
@@ -32,6 +32,11 @@ class Study(NamedTuple):
     note: str = ""
     then: Callable[..., Runs] | None = None
 
+
+MOSS_NOTE = (
+    "After Wang et al. (2023), whose curves and ranges of tasks are not available to us; which of"
+    " the settings are printed there, and which are ours, is in docs/moss.md."
+)
 
 STUDIES: dict[str, Study] = {
     "quickstart": Study(quickstart.runs),
@@ -66,6 +71,11 @@ STUDIES: dict[str, Study] = {
         "What a larger batch of workers gives, with the settings that we recommend for it. Up to"
         " 4,096 of them: for an accelerator.",
     ),
+    "moss-parametric": Study(moss.parametric, "moss", MOSS_NOTE),
+    "moss-ood": Study(moss.out_of_distribution, "moss", MOSS_NOTE),
+    "moss-nonstationary": Study(moss.non_stationary, "moss", MOSS_NOTE),
+    "moss-multitask": Study(moss.multi_task, "moss", MOSS_NOTE),
+    "moss-ablation": Study(moss.ablation, "moss", MOSS_NOTE),
     **{
         env: Study(
             partial(methods, env),
