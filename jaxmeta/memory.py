@@ -41,17 +41,24 @@ def require_room(like: Course, run: Run, mesh: jax.sharding.Mesh) -> None:
     if needed <= free:
         return
     replay = getattr(like.state, "replay", None)
-    stored = size(replay) * holders if run.vae and replay is not None else 0.0
+    stored = size(replay) * holders if replay is not None else 0.0
     room = free - (needed - stored)
     said = f"the state of {run.seeds} seeds needs {gib(needed)}, and {gib(free)} are free"
     if stored and room > 0:
-        fits = int(run.vae.capacity * room / stored)
-        raise ConfigError(
-            f"vae.capacity = {run.vae.capacity}: {said}; a capacity of {fits} would fit"
-        )
+        raise ConfigError(too_large(run, replay, room / stored, said))
     raise ConfigError(
         f"seeds = {run.seeds}: {said}; {int(run.seeds * free / needed)} seeds would fit"
     )
+
+
+def too_large(run: Run, replay: Any, share: float, said: str) -> str:
+    """Return the error of a run of whose replay only a share fits."""
+    if run.rl == "sac":
+        fits = int(size(replay) / run.seeds * share / 2**20)
+        field, value = "replay.mebibytes", run.replay.mebibytes
+        return f"{field} = {value}: {said}; {fits} would fit"
+    fits = int(run.vae.capacity * share)
+    return f"vae.capacity = {run.vae.capacity}: {said}; a capacity of {fits} would fit"
 
 
 def available(device: jax.Device) -> int | None:

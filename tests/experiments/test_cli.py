@@ -74,7 +74,7 @@ def test_help_shows_every_field(capsys):
 BAD = {
     "gridwrld": "env = 'gridwrld': must be one of",
     "./nowhere.py:make": "env = './nowhere.py:make': there is no file ./nowhere.py",
-    "gridworld --method rl3": "method = 'rl3': must be one of ldm, mixreg, rl2, varibad",
+    "gridworld --method rl3": "method = 'rl3': must be one of ldm, mixreg, moss, rl2",
     "gridworld --preset x": "preset = 'x': must be one of paper, reference",
     "gridworld --frames 100": "frames = 100: must be at least one update, 1920 frames",
     "gridworld --frames many": "frames = 'many': must be a whole number >= 1",

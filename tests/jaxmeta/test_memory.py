@@ -45,6 +45,18 @@ def test_a_capacity_that_would_fit_is_named_and_fits(monkeypatch, ldm):
     assert COPIES * memory.size(like(larger)) > free
 
 
+def test_the_room_of_an_off_policy_replay_that_would_fit_is_named_and_fits(monkeypatch):
+    run = tiny_run("moss", {"replay.mebibytes": 8, "frames": 10**7})
+    shapes, mesh = like(run), seed_mesh(2)
+    give(monkeypatch, free := COPIES * memory.size(shapes) // 2)
+    with pytest.raises(ConfigError, match=r"replay.mebibytes = 8: .* needs .* GiB") as refused:
+        memory.require_room(shapes, run, mesh)
+    fits = int(re.search(r"; (\d+) would fit", str(refused.value))[1])
+    smaller, larger = (run.replace({"replay.mebibytes": n}) for n in (fits, fits + 2))
+    memory.require_room(like(smaller), smaller, mesh)
+    assert COPIES * memory.size(like(larger)) > free
+
+
 def test_without_a_replay_fewer_seeds_are_named(monkeypatch):
     run = tiny_run("rl2")
     shapes = like(run)
