@@ -12,7 +12,7 @@ import jaxmeta
 from jaxmeta import buffers
 from jaxmeta.algorithm import hyper
 from jaxmeta.config import Run
-from jaxmeta.errors import ConfigError
+from jaxmeta.errors import ConfigError, NonFiniteError
 from jaxmeta.inference import mixture_belief
 from jaxmeta.loading import build
 from jaxmeta.off_policy import numbers, remembered, repeat
@@ -180,10 +180,28 @@ def test_a_run_that_could_be_more_than_its_replay_has_a_ring():
     assert run.replay.mebibytes * 2**20 > sum(x.nbytes for x in jax.tree.leaves(state.replay))
 
 
+class Stopped(Exception):
+    """Stands for a crash."""
+
+
+def crash(status):
+    if status.frames >= 480:
+        raise Stopped
+
+
+def test_a_crashed_run_goes_on_to_the_same_bits(tmp_path):
+    run = tiny_run("moss", {"frames": 960, "log_every": 160, "evaluation.every": 320})
+    with pytest.raises(Stopped):
+        jaxmeta.train(run, tmp_path / "crashed", watch=crash, checkpoint_every="4u")
+    crashed = jaxmeta.train(run, tmp_path / "crashed", checkpoint_every="4u")
+    whole = jaxmeta.train(run, tmp_path / "whole")
+    chex.assert_trees_all_equal(crashed.params, whole.params)
+    for name, column in whole.evaluation.items():
+        np.testing.assert_array_equal(crashed.evaluation[name], column)
+
+
 @pytest.mark.slow
-def test_a_trained_run_is_read_back(tmp_path):
-    run = tiny_run("moss", {"frames": 1000, "log_every": 320, "evaluation.every": 320})
-    result = jaxmeta.train(run, tmp_path / "a")
-    agent, params = jaxmeta.load(tmp_path / "a")
-    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[0], result.params), params)
-    assert agent.draw(jax.random.key(0))[0].shape == (1,)
+def test_a_diverging_run_says_where(tmp_path):
+    run = tiny_run("moss", {"frames": 960, "sac.reward_scale": 1e38, "seeds": 1})
+    with pytest.raises(NonFiniteError, match="update 0, seed 0: grad_norm is not finite"):
+        jaxmeta.train(run, tmp_path / "a")
