@@ -245,3 +245,15 @@ ENVIRONMENTS |= {
     )
     for name, what in CONTACT.items()
 }
+
+# The short names of Rakelly et al. (2019) and Wang et al. (2023).
+ALIASES = {
+    "half-cheetah-velocity-uniform": ("cheetah-vel",),
+    "half-cheetah-velocity": ("cheetah-vel-ood",),
+    "half-cheetah-direction": ("cheetah-dir",),
+    "half-cheetah-direction-switching": ("cheetah-direction-non-stat",),
+    "half-cheetah-multi-task": ("cheetah-multi-task",),
+    "ant-direction-2": ("ant-dir",),
+    "walker-random-params": ("walker-rand-params",),
+}
+ENVIRONMENTS |= {name: ENVIRONMENTS[name]._replace(aliases=also) for name, also in ALIASES.items()}

@@ -158,11 +158,12 @@ def list_all() -> None:
 
     print("studies:")
     for name, study in STUDIES.items():
-        print(f"  {name:26s}{', '.join(study.runs())}")
+        print(f"  {name:34s}{', '.join(study.runs())}")
     for kind in ("environments", "methods"):
         print(f"{kind}:")
         for name, spec in sorted(registry.specs(kind).items()):
-            print(f"  {name:26s}{spec.about}")
+            also = ", ".join(getattr(spec, "aliases", ()))
+            print(f"  {name:34s}{spec.about}" + (f" (also {also})" if also else ""))
 
 
 def train_command(args: argparse.Namespace) -> int:

@@ -96,6 +96,7 @@ class Run:
         for name in BASE:
             if name != "rl" or self.rl is not None:
                 check_value(self, name)
+        object.__setattr__(self, "env", registry.env_name(self.env))
         env, method = registry.env_spec(self.env), registry.method_spec(self.method)
         if self.rl is None:
             object.__setattr__(self, "rl", env.rl if env.rl in method.rl else method.rl[0])

@@ -33,6 +33,7 @@ class EnvSpec(NamedTuple):
       version: raised whenever a number that it produces changes.
       simulated: whether its maker takes the physics engine (`Run.physics`).
       rl: how policies learn in it, unless a run says otherwise: "a2c" or "ppo".
+      aliases: what papers call it; a run has its own name.
     """
 
     make: str
@@ -44,6 +45,7 @@ class EnvSpec(NamedTuple):
     version: int = 1
     rl: str = "a2c"
     simulated: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 class MethodSpec(NamedTuple):
@@ -120,6 +122,13 @@ def file_of(name: str) -> Path:
 def env_version(name: str) -> int | None:
     """Return an environment's version, None where it is from a file."""
     return None if is_file(name) else env_spec(name).version
+
+
+def env_name(name: str) -> str:
+    """Return the name of the environment that an alias means; others as they are."""
+    known = specs("environments")
+    own = [own for own, spec in known.items() if name in spec.aliases and name not in known]
+    return own[0] if own else name
 
 
 def env_spec(name: str) -> EnvSpec:

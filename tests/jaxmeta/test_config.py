@@ -274,6 +274,22 @@ def test_presets_differ_in_the_documented_fields_only():
     }
 
 
+def test_papers_short_names_are_aliases():
+    run = Run(env="cheetah-vel", method="moss")
+    assert run.env == "half-cheetah-velocity-uniform"
+    assert run == Run(env="half-cheetah-velocity-uniform", method="moss")
+    assert Run.from_json(run.to_json()) == run
+
+
+def test_off_policy_methods_have_workers_and_frames_of_their_own():
+    run = Run(env="cheetah-vel", method="moss")
+    assert (run.workers, run.frames, run.trial.episodes, run.rl) == (30, 3_000_000, 1, "sac")
+    assert Run(env="cheetah-vel", method="moss", workers=4, frames=10**6).workers == 4
+    assert Run(env="cheetah-vel", method="rl2").workers == 16
+    with pytest.raises(ConfigError, match="workers = None: must be a whole number"):
+        run.replace({"workers": None})
+
+
 def test_methods_have_only_their_sections():
     assert Run(method="rl2").imagination is None
     with pytest.raises(ConfigError, match="no such"):
