@@ -53,6 +53,8 @@ def check(run: Run, wanted: Shape, processes: int = 1) -> None:
     units = worker_units(run)
     if run.seeds % wanted.seeds:
         raise ConfigError(f"mesh = {wanted}: seeds must divide seeds = {run.seeds}")
+    if run.rl == "sac" and wanted.groups > 1:
+        raise ConfigError(f"mesh = {wanted}: groups must be 1; SAC learns on a device per seed")
     if units % wanted.groups:
         of = f" // {run.group} (a group)" if run.group > 1 else ""
         raise ConfigError(f"mesh = {wanted}: groups must divide workers = {run.workers}{of}")
@@ -104,8 +106,11 @@ def largest(run: Run, devices: int, processes: int = 1) -> Shape:
 
 
 def worker_units(run: Run) -> int:
-    """Return how many parts of a seed's workers can live apart: groups, or single workers."""
-    return run.workers // run.group
+    """Return how many parts of a seed's workers can live apart: groups, or single workers.
+
+    With SAC, which learns from a replay and not from them, it is not worth it.
+    """
+    return 1 if run.rl == "sac" else run.workers // run.group
 
 
 def divisors(n: int, most: int) -> list[int]:

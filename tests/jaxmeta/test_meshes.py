@@ -105,6 +105,13 @@ def test_workers_in_c_physics_are_not_divided(tmp_path):
         meshes.check_physics(run.replace({"physics": "c"}), Shape(1, 2), "gpu")
 
 
+def test_off_policy_methods_have_a_device_per_seed():
+    run = tiny_run("moss")
+    with pytest.raises(ConfigError, match="groups must be 1; SAC learns on a device per seed"):
+        meshes.check(run, Shape(1, 2))
+    assert meshes.largest(run, 8, 2) == Shape(2)
+
+
 def test_several_processes_take_equal_shares():
     run = Run(method="ldm", seeds=3, workers=64)
     with pytest.raises(ConfigError, match="its 3 devices must be a multiple of the 2 processes"):
