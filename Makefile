@@ -87,7 +87,7 @@ $(VENV)/.docs: $(STAMP) requirements-docs.lock
 bench: $(STAMP) ## our targets for speed; frames/s, memory, compiling per method; physics beside C
 	$(PY) -m experiments bench targets --out $(OUT)/bench.jsonl $(ARGS)
 	$(PY) -m experiments bench training --out $(OUT)/bench-training.jsonl $(ARGS)
-	$(PY) -m experiments bench physics --out $(OUT)/bench-physics.jsonl $(ARGS)
+	$(PY) -m experiments bench physics --workers 16 128 --out $(OUT)/bench-physics.jsonl $(ARGS)
 
 GPU_WORKERS := 16 256 1024 4096
 bench-gpu: $(STAMP) ## the same on a GPU, minutes (LOCK=requirements-cuda.lock brings JAX for it)

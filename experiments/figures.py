@@ -147,7 +147,7 @@ def learning_curves(results: list[Results], episode: int | None = None) -> Figur
     Lines are means over seeds of a moving average, bands one standard deviation; the raw
     means are faint.
     """
-    shown = panels(results[0], episode or results[0].run.trial.episodes)
+    shown = panels(results[0], episode or results[0].episodes)
     with matplotlib.rc_context(STYLE):
         drawn = figure(3.3 * len(shown) + 0.4, 5.6)
         grid: Any = drawn.subplots(
@@ -204,7 +204,7 @@ def adaptation_curves(results: list[Results]) -> Figure:
     Lines are means over tasks and seeds and the last fifth of the evaluations, bands their
     bootstrap intervals.
     """
-    splits, episodes = results[0].splits, range(1, results[0].run.trial.episodes + 1)
+    splits, episodes = results[0].splits, range(1, results[0].episodes + 1)
     with matplotlib.rc_context(STYLE):
         drawn = figure(3.3 * len(splits) + 0.4, 5.6)
         grid: Any = drawn.subplots(
@@ -231,7 +231,7 @@ def adaptation_curves(results: list[Results]) -> Figure:
 
 def draw_adaptation(axes: Axes, result: Results, policy: str, split: str) -> None:
     """Draw one run's returns by episode, with 95 % intervals."""
-    episodes = range(1, result.run.trial.episodes + 1)
+    episodes = range(1, result.episodes + 1)
     by_episode = [scores(result.table(policy, split, k), "return") for k in episodes]
     low, high = np.transpose([interval(values, mean) for values in by_episode])
     axes.fill_between(episodes, low, high, color=result.colour, alpha=0.2, linewidth=0)

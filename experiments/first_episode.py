@@ -14,9 +14,15 @@ from jaxmeta.statistics import evaluations, first_at
 GIVEN = {"half-cheetah-velocity-uniform": -150.0}
 
 
-def different(results: list[Results]) -> bool:
-    """Whether the runs' trials have different numbers of episodes: only the first is in all."""
-    return len({result.run.trial.episodes for result in results}) > 1
+def common(results: list[Results]) -> tuple[list[Results], list[str]]:
+    """Return runs with the episodes that the trials of all have, and a remark if some have more."""
+    counts = {result.run.trial.episodes for result in results}
+    if len(counts) < 2:
+        return results, []
+    fewest = min(counts)
+    which = "the first episode" if fewest == 1 else f"episodes 1 to {fewest}"
+    remark = f"trials have {' or '.join(map(str, sorted(counts)))} episodes: compared is {which}"
+    return [result._replace(compared=fewest) for result in results], [remark]
 
 
 def lines(results: list[Results]) -> list[str]:
@@ -31,7 +37,10 @@ def lines(results: list[Results]) -> list[str]:
             at = [first_at(greedy.frames, values, given) for values in greedy.values]
             reached = ", ".join("not reached" if x is None else f"{x:,.0f}" for x in at)
             last = ", ".join(f"{x:.0f}" for x in greedy.values[:, -1])
-            slope = ", ".join(f"{x:+.0f}" for x in per_100k(greedy.frames, greedy.values))
+            slope = ", ".join(
+                "unknown" if np.isnan(x) else f"{round(x):+d}"
+                for x in per_100k(greedy.frames, greedy.values)
+            )
             found.append(
                 f"{result.label}, {split} tasks, first episode, greedy, by seed: frames until"
                 f" {given:g}: {reached}; after {greedy.frames[-1]:,.0f} frames {last}; change per"

@@ -44,8 +44,10 @@ def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
 
     def play(params: Params, i: Any) -> jax.Array:
         task = jax.tree.map(lambda x: x[i], tasks)
-        played = adaptation(agent, env, params, task, evaluation_key(i, 0))
-        return latent(params, played.rollout.memory)
+        note = lambda worker: latent(params, worker.memory)
+        rollout = adaptation(agent, env, params, task, evaluation_key(i, 0), note).rollout
+        # Behind a trial's last step memory is empty, so it is that before it.
+        return rollout.noted[jnp.argmax(rollout.transitions.over)]
 
     over = jax.vmap(jax.vmap(play, in_axes=(None, 0)), in_axes=(0, None))
     points = np.asarray(jax.jit(over)(params, jnp.arange(len(described))))

@@ -96,7 +96,7 @@ def draw_returns(results: list[Results]) -> Figure:
             f"Goal cells by return ({low:.1f}: never on the goal); start at the lower left.\n"
             "Outlined: training goals. Hatched: never a goal."
         )
-        quantity = f"mean return, episode {first.run.trial.episodes}"
+        quantity = f"mean return, episode {first.episodes}"
         explain(drawn, list(grid), scale, quantity, note)
     return drawn
 

@@ -102,7 +102,7 @@ def blocks(section: Section, folder: Path, base: str) -> list[str]:
         found.append(plain((claims.__doc__ or "").partition("\n\n")[2].replace("\n", " ").strip()))
     if len(results) > 1:
         found += ["## Comparisons", *comparison_table(results, chosen_base(results, base), folder)]
-    if results[0].run.trial.episodes > 1:
+    if results[0].episodes > 1:
         found += ["## Adaptation", *adaptation_table(results, folder)]
     found += ["## Figures", *figures(section.files, folder)]
     if section.notes:
@@ -154,7 +154,7 @@ def result_tables(results: list[Results], folder: Path) -> list[str]:
     shown += [(s, m, policy) for s in splits[1:] for m in measures for policy in POLICIES]
     areas = [(split, "area", policy) for split in splits for policy in POLICIES]
     said = [
-        f"Episode {results[0].run.trial.episodes}, mean over the last fifth of the evaluations."
+        f"Episode {results[0].episodes}, mean over the last fifth of the evaluations."
         " Greedy: one rollout per task; sampled: the mean of several.",
         "**Interquartile mean** over seeds and tasks (of goals: over seeds) with its 95 % interval,"
         " a percentile bootstrap in which every seed keeps all its tasks; with less than about ten"
@@ -260,7 +260,7 @@ def comparison_table(results: list[Results], base: Results, folder: Path) -> lis
 
 def adaptation_table(results: list[Results], folder: Path) -> list[str]:
     """Return the mean return of each episode of a trial."""
-    episodes = range(1, results[0].run.trial.episodes + 1)
+    episodes = range(1, results[0].episodes + 1)
     rows = []
     for result in results:
         for split in result.splits:

@@ -60,6 +60,12 @@ class Results(NamedTuple):
     evaluation: Table  # whole evaluations of living seeds only
     metrics: list[dict]
     colour: str = ""  # where it is drawn
+    compared: int = 0  # episodes of its trials that are looked at; 0: all
+
+    @property
+    def episodes(self) -> int:
+        """The episodes of a trial, as far as they are looked at."""
+        return self.compared or self.run.trial.episodes
 
     @property
     def splits(self) -> list[str]:
@@ -92,7 +98,7 @@ class Results(NamedTuple):
 
     def table(self, policy: str, split: str, episode: int | None = None) -> Table:
         """Return one policy's rows on one split, by default at the N-th episode."""
-        n = self.run.trial.episodes if episode is None else episode
+        n = self.episodes if episode is None else episode
         return rows(self.evaluation, policy=policy, split=split, episode=n)
 
     def deaths(self) -> list[str]:

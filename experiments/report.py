@@ -75,6 +75,8 @@ def report(
     every = read(given)
     results = [r for r in every if len(r.evaluation["frames"])]
     said = [note for result in every for note in notes(result)]
+    results, shortened = first_episode.common(results)
+    said += shortened
     groups = alike(results, given)
     warnings: list[str] = []
     if len(groups) > 1:
@@ -103,12 +105,8 @@ def report_group(
 ) -> tuple[Report, list[str]]:
     """Print one table and draw its figures; return what the maps say in words, too."""
     rows = summary(results)
-    files = write_summary(rows, folder)
-    if first_episode.different(results):
-        files += save(learning_curves(results, episode=1), folder, "curves")
-    else:
-        files += save(learning_curves(results), folder, "curves")
-    if results[0].run.trial.episodes > 1 and not first_episode.different(results):
+    files = [*write_summary(rows, folder), *save(learning_curves(results), folder, "curves")]
+    if results[0].episodes > 1:
         files += save(learning_curves(results, episode=1), folder, "first_episode")
         files += save(adaptation_curves(results), folder, "adaptation")
     if setting := varied(results):
@@ -146,7 +144,7 @@ def notes(result: Results) -> list[str]:
 def columns(result: Results) -> list[Column]:
     """Return the table's columns, without those that the environment leaves undefined."""
     train, *tests = result.splits
-    n, solved = result.run.trial.episodes, threshold(result)
+    n, solved = result.episodes, threshold(result)
     found = [Column("frames", "frames", ",.0f"), Column("frames_per_s", "frames\nper s", ",.0f")]
     if solved is not None:
         found.append(Column("frames_at_threshold", f"frames at\n{train}\n≥ {solved:.4g}", ",.0f"))
@@ -219,7 +217,7 @@ def iqm_cell(column: Column, iqm: Row, low: Row, high: Row) -> str:
 def optimum(result: Results) -> Row:
     """Return the known best values: means over a split's tasks, each task known."""
     found: Row = {}
-    n = result.run.trial.episodes
+    n = result.episodes
     for place, split in enumerate(result.splits):
         best, count = result.best(split), len(result.of_split(split))
         if best is not None and place == 0:
@@ -235,7 +233,7 @@ def caption(results: list[Results]) -> str:
     result = results[0]
     run, train, solved = result.run, result.splits[0], threshold(result)
     said = [
-        f"Returns and goals: episode {run.trial.episodes}, mean over the last fifth of the"
+        f"Returns and goals: episode {result.episodes}, mean over the last fifth of the"
         f" evaluations. Greedy: 1 rollout per task; sampled: mean of {run.evaluation.rollouts}."
     ]
     if solved is not None:
@@ -283,7 +281,7 @@ def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[st
             counted[result.label] |= shares
             remarks += share_lines(result.label, shares)
     for stem, played in trials.items():
-        if played:
+        if played and not results[0].compared:  # trials of unequal length do not align
             drawings[stem] = map_figures.draw_trials(played)
     if imagined:
         drawings["imagined"] = map_figures.draw_imagined(imagined)

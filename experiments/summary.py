@@ -42,7 +42,7 @@ class Estimate(NamedTuple):
 def quantities(result: Results) -> list[Quantity]:
     """Return what is reported of a run; the training split comes first."""
     train, *tests = result.splits
-    n = result.run.trial.episodes
+    n = result.episodes
     found = [Quantity(f"{train}_return_episode_1", train, "greedy", "return", 1)] if n > 1 else []
     found += [
         Quantity(f"{train}_return_episode_{n}", train, "greedy", "return", n),
@@ -65,7 +65,7 @@ def quantities(result: Results) -> list[Quantity]:
 
 def find(result: Results, split: str, policy: str, measure: str) -> Quantity:
     """Return a quantity of the N-th episode."""
-    n = result.run.trial.episodes
+    n = result.episodes
     wanted = (split, policy, measure, n)
     return next(q for q in quantities(result) if q[1:] == wanted)
 

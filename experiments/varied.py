@@ -68,7 +68,7 @@ def draw_varied(found: Varied) -> Figure:
             axes.set_xticks(range(len(found.runs)), [f"{found.value(r):g}" for r in found.runs])
             axes.set_xlabel(found.field)
             of = f" of {len(first.of_split(split))}" if measure == "goals" else ""
-            axes.set_ylabel(f"{split} {measure}{of}, episode {first.run.trial.episodes}")
+            axes.set_ylabel(f"{split} {measure}{of}, episode {first.episodes}")
             axes.grid(color="0.92", linewidth=0.6)
             axes.set_axisbelow(True)
         drawn.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)

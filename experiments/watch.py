@@ -131,5 +131,5 @@ def evaluation_lines(result: Results) -> list[str]:
         returns, reached = (evaluations(table, c).values[:, -1] for c in ("return", "reached"))
         goals = f" ({count * reached.mean():.1f} of {count} goals)" if result.has_goals() else ""
         said.append(f"{split} {returns.mean():.2f}{goals}")
-    frames, episode = result.evaluation["frames"].max(), result.run.trial.episodes
+    frames, episode = result.evaluation["frames"].max(), result.episodes
     return [f"at {frames:,} frames, greedy, episode {episode}: {', '.join(said)}"]
