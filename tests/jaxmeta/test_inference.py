@@ -292,3 +292,13 @@ def test_policies_see_parameters_or_a_sample_of_the_chosen_gaussian():
         other.features(params, h, noise), mean + jnp.sqrt(var) * noise, rtol=1e-5
     )
     assert (belief.width, other.width) == (6, 3)
+
+
+def test_with_one_component_too_it_matters_which_transition_is_explained():
+    """Where shares are 1 whatever they are of, only the latents differ."""
+    one = {"inference.components": 1}
+    current, following = (
+        learned(one | {"inference.decodes": which})[1][2]["reconstruction"]
+        for which in ("current", "next")
+    )
+    assert abs(current - following) > 1e-4
