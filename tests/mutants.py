@@ -280,17 +280,17 @@ MUTANTS = (
     ),
     Mutant(
         "no gradient into the chained prior of MoSS",
-        "jaxmeta/inference.py",
+        "jaxmeta/mixture.py",
         "jnp.concatenate([s[:1], x[:-1]])",
         "jnp.concatenate([s[:1], jax.lax.stop_gradient(x[:-1])])",
-        "tests/jaxmeta/test_inference.py",
+        "tests/jaxmeta/test_mixture.py",
     ),
     Mutant(
         "trajectories of the same task are pushed apart",
-        "jaxmeta/inference.py",
+        "jaxmeta/mixture.py",
         "negative = tasks[:, None] != tasks[None]",
         "negative = jnp.ones_like(own)",
-        "tests/jaxmeta/test_inference.py",
+        "tests/jaxmeta/test_mixture.py",
     ),
     Mutant(
         "a latent always explains what it has read",
