@@ -11,6 +11,7 @@ import pytest
 import jaxmeta
 from jaxmeta import buffers
 from jaxmeta.algorithm import hyper
+from jaxmeta.blocks import WINDOWS_AT_ONCE
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError, NonFiniteError
 from jaxmeta.inference import mixture_belief
@@ -81,7 +82,7 @@ def test_what_sac_reads_is_what_was_lived_and_believed(window):
     params = belief.look(state.params, tr)
     draw = jax.jit(functools.partial(remembered, belief, env.horizon, 40))
     pool = jax.device_get(draw(params, replay, jax.random.key(1)))
-    assert len(pool.reward) == 40
+    assert 40 <= len(pool.reward) < 40 + WINDOWS_AT_ONCE["cpu"]
 
     whole = mixture_belief(env, run.replace({"inference.window": 0}))
     observe = jax.jit(whole.observe)
