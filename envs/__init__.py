@@ -47,7 +47,7 @@ VARIBAD = {
 # Wang et al. 2023: one episode per trial, evaluated every ten updates of 30 trials.
 MOSS = {"frames": 3_000_000, "trial.episodes": 1, "evaluation.every": 60_000}
 
-# Dorfman et al. 2021 (public code of BOReL, online): 25 trials between updates.
+# What the shared fields above would otherwise take from the method's own defaults.
 OFF_POLICY_VARIBAD = {
     "frames": 3_000_000,
     "evaluation.every": 100_000,

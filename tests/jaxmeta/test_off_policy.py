@@ -175,7 +175,7 @@ def test_variBAD_is_not_shown_starts():
         build(run)
 
 
-def test_a_run_that_could_be_more_than_its_replay_has_a_ring():
+def test_the_replay_has_room_for_the_whole_run_and_no_more():
     run, env, _, state = started("moss", {"frames": 4 * 8 * 50})
     assert state.replay.data.reward.shape == (4 * 50, env.horizon)
     assert run.replay.mebibytes * 2**20 > sum(x.nbytes for x in jax.tree.leaves(state.replay))
