@@ -15,6 +15,7 @@ from jaxmeta.errors import ConfigError
 from jaxmeta.sections import (
     A2C,
     ADDED,
+    ADDED_SECTIONS,
     COMMON_SECTIONS,
     PPO,
     PRESETS,
@@ -205,8 +206,11 @@ class Run:
         refuse_missing(BASE, flat)
         base = Run(**{name: flat[name] for name in BASE})
         refuse_unknown(flat, base)
-        flat = {name: ADDED[name] for name in base.fields() if name in ADDED} | flat
-        refuse_missing(base.fields(), flat)
+        known, younger = base.fields(), dict(ADDED)
+        if registry.is_file(base.method):  # it has every section, the younger ones unread
+            younger |= {k: v for k, v in known.items() if k.partition(".")[0] in ADDED_SECTIONS}
+        flat = {name: younger[name] for name in known if name in younger} | flat
+        refuse_missing(known, flat)
         return base.replace({name: flat[name] for name in flat if name not in BASE})
 
 

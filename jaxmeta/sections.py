@@ -323,5 +323,6 @@ ADDED: dict[str, Any] = {
     "ppo.update": "trial",
     "ppo.memory": "kept",
 }
+ADDED_SECTIONS = ("replay", "inference")  # likewise; methods from files have all
 RL = ("a2c", "ppo", "sac")  # of which a run has one
 COMMON_SECTIONS = ("trial", "evaluation")

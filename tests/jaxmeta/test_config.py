@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jaxmeta import grid, registry
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.sections import ADDED, PRESETS
+from jaxmeta.sections import ADDED, ADDED_SECTIONS, PRESETS
 
 FULL = json.loads(Run(method="ldm").to_json())
 RESULTS = sorted(Path(__file__).parents[2].glob("experiments/results/**/config.json"))
@@ -288,6 +288,20 @@ def test_off_policy_methods_have_workers_and_frames_of_their_own():
     assert Run(env="cheetah-vel", method="rl2").workers == 16
     with pytest.raises(ConfigError, match="workers = None: must be a whole number"):
         run.replace({"workers": None})
+
+
+def test_a_run_of_a_file_from_before_off_policy_methods_is_read():
+    run = Run(env="gridworld", method="mine.py:make")
+    old = {k: v for k, v in run.fields().items() if k.partition(".")[0] not in ADDED_SECTIONS}
+    assert len(old) < len(run.fields())
+    assert Run.from_json(json.dumps(old)) == run
+
+
+def test_an_off_policy_run_must_be_complete():
+    fields = Run(env="cheetah-vel", method="moss").fields()
+    del fields["inference.window"]
+    with pytest.raises(ConfigError, match=r"inference\.window: missing"):
+        Run.from_json(json.dumps(fields))
 
 
 def test_methods_have_only_their_sections():
