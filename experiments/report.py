@@ -1,17 +1,15 @@
 """The report on one or several runs: a table in the terminal; a page, a summary and figures."""
 
-import contextlib
-import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from experiments import first_episode
+from experiments.agent_figures import draw_agents
 from experiments.alike import alike, describe, differences, folder_name, mixed
 from experiments.figures import (
     adaptation_curves,
@@ -25,8 +23,6 @@ from experiments.page import Section, write_page
 from experiments.record import Results
 from experiments.summary import Row, summary, threshold, undefined, write_summary
 from experiments.varied import draw_varied, varied
-from jaxmeta.errors import CheckpointError, ConfigError
-from jaxmeta.registry import env_spec
 from jaxmeta.rundir import POLICIES
 
 # What the rules of an environment imply. The gridworld's: no route through its 18 training
@@ -35,8 +31,6 @@ FACTS = {
     "gridworld": "17.17 is the highest mean first-episode train return possible without being"
     " shown the goal."
 }
-# Robots whose tasks figures can show: one velocity, direction or place each (by name's beginning).
-MOVING = ("half-cheetah-velocity", "ant-direction", "ant-goal")
 APART = "WARNING: these runs cannot be compared; tables apart (--mix: one for all):"
 MIXED = "WARNING: these runs are mixed in one table, but cannot be compared:"
 
@@ -112,14 +106,8 @@ def report_group(
     if setting := varied(results):
         files += save(draw_varied(setting), folder, "varied")
     lines = first_episode.lines(results)
-    if results[0].run.env in ("gridworld", "gridworld-extrapolation"):
-        map_files, said = draw_maps(results, folder)
-        files, lines = files + map_files, lines + said
-    elif env_spec(results[0].run.env).simulated:
-        motion_files, said = draw_motions(results, folder)
-        latent_files, of_latents = draw_latents(results, folder)
-        files += motion_files + latent_files
-        lines += said + of_latents
+    drawings, said = draw_agents(results, folder)
+    files, lines = files + drawings, lines + said
     drawn = table(results, rows)
     needed = console.measure(drawn, options=console.options.update(width=1000)).maximum
     console.width = max(console.width, needed)  # a number is never cut short
@@ -247,120 +235,3 @@ def caption(results: list[Results]) -> str:
     )
     said.append("frames per s over all seeds of a run.")
     return " ".join([*said, FACTS.get(run.env, ""), mixed(results)])
-
-
-def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
-    """Draw the gridworld's maps, as far as there are checkpoints; return files and remarks."""
-    from experiments import beliefs, map_figures, maps  # import jax, which curves do without
-
-    drawings: dict[str, Figure] = {"cells": map_figures.draw_returns(results)}
-    remarks, counted = [], {}
-    imagined, errors = [], []
-    trials: dict[str, list[Any]] = {"train_trials": [], "trials": []}
-    for result in results:
-        try:
-            agents = [beliefs.load_final(result, seed) for seed in result.living]
-        except (CheckpointError, ConfigError) as error:
-            remarks.append(f"{result.label}: no maps of its agent: {error}")
-            continue
-        first = agents[0]
-        trials["train_trials"].append((result, maps.play(first, result.splits[:1])))
-        trials["trials"].append((result, maps.play(first, result.splits[1:])))
-        if first.algorithm.belief is None:
-            continue
-        wrong = maps.map_errors(agents)
-        errors.append((result, wrong))
-        known = [
-            {k: None if undefined(v) else v for k, v in by_split.items()} for by_split in wrong
-        ]
-        by_seed = dict(zip(result.living, known, strict=True))
-        counted[result.label] = {"reward_map_error": by_seed}
-        if result.run.imagination is not None:
-            imagined.append((result, maps.imagine(first)))
-            shares = maps.imagined_shares(*imagined[-1])
-            counted[result.label] |= shares
-            remarks += share_lines(result.label, shares)
-    for stem, played in trials.items():
-        if played and not results[0].compared:  # trials of unequal length do not align
-            drawings[stem] = map_figures.draw_trials(played)
-    if imagined:
-        drawings["imagined"] = map_figures.draw_imagined(imagined)
-    files = []
-    if errors:
-        drawings["map_errors"] = map_figures.draw_map_errors(errors)
-        files.append(folder / "maps.json")
-        files[0].parent.mkdir(parents=True, exist_ok=True)
-        files[0].write_text(json.dumps(counted, indent=1) + "\n")
-    for stem, drawn in drawings.items():
-        files += save(drawn, folder, stem)
-    return files, remarks
-
-
-def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
-    """Draw how robots move, as far as there are checkpoints; return files and remarks."""
-    from experiments import motion, motion_figures  # import jax and mujoco
-
-    env, by, remarks = results[0].run.env, [], []
-    changes = env == "half-cheetah-velocity-switching"
-    if not env.startswith(MOVING) or (env.endswith("switching") and not changes):
-        return [], []
-    for result in results:
-        try:
-            by.append((result, motion.motions_of(result.path, result.living)))
-        except (CheckpointError, ConfigError) as error:
-            remarks.append(f"{result.label}: not seen moving: {error}")
-    if not by:
-        return [], remarks
-    if changes:
-        remarks += motion_figures.response_lines(by)
-        return save(motion_figures.draw_response(by), folder, "response"), remarks
-    if env.startswith("half-cheetah-velocity"):
-        remarks += motion_figures.tracking_lines(by)
-        return save(motion_figures.draw_velocities(by), folder, "velocities"), remarks
-    files = save(motion_figures.draw_paths(by), folder, "paths")
-    imagining = [result for result, _ in by if result.run.imagination is not None]
-    if env in ("ant-goal", "ant-goal-contact") and imagining:
-        files += draw_imagined_goals(imagining, folder)
-    return files, remarks
-
-
-def draw_latents(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
-    """Draw where agents' beliefs lie, of methods that act on them; return files and remarks."""
-    from experiments import latent_figures, latents  # import jax
-
-    by: latent_figures.By = []
-    for result in results:
-        with contextlib.suppress(CheckpointError, ConfigError):  # `draw_motions` says why
-            by.append((result, latents.latents_of(result.path, result.living)))
-    if not by:
-        return [], []
-    files: list[Path] = []
-    one = next(iter(by[0][1].values()))
-    if one.names:
-        files += save(latent_figures.draw_families(by), folder, "latents")
-    if one.targets is not None:
-        files += save(latent_figures.draw_targets(by), folder, "linearity")
-    return files, latent_figures.remarks(by)
-
-
-def draw_imagined_goals(results: list[Results], folder: Path) -> list[Path]:
-    """Draw where the first seeds' mixture workers imagine goals."""
-    from experiments import beliefs, imagined_goals
-
-    found = {}
-    for result in results:
-        agent = beliefs.load_final(result)
-        for beta in imagined_goals.BETAS:
-            goals = imagined_goals.imagined_goals(agent, beta)
-            found[f"{result.label}, β = {beta:g}"] = goals
-    return save(imagined_goals.draw_goals(found), folder, "imagined_goals")
-
-
-def share_lines(label: str, counted: dict[str, Any]) -> list[str]:
-    """Return in words how often imagined rewards lie on test cells."""
-    return [
-        f"{label}, dropout {state}: {share['paid']:.0%} of {counted['mixtures']} imagined maps pay"
-        f" some {split} cell (p > 0.5); {share['peak']:.0%} pay one most."
-        for state, by_split in counted["dropout"].items()
-        for split, share in by_split.items()
-    ]

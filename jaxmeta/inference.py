@@ -15,7 +15,6 @@ from flax import linen as nn
 from flax.core import unfreeze
 
 from jaxmeta import buffers
-from jaxmeta.a2c import descend
 from jaxmeta.agent import Params, Transition
 from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.belief import Gaussian, sample
@@ -26,7 +25,7 @@ from jaxmeta.gru import gru_step, gru_unroll, init_gru
 from jaxmeta.mixture import Mixture, chosen, contrast, mixture_elbo, priors, two_moments
 from jaxmeta.networks import Linear, call, pytorch_uniform
 from jaxmeta.normalise import merge, no_samples, standardise
-from jaxmeta.off_policy import TaskBelief, repeat
+from jaxmeta.off_policy import TaskBelief, descend_often
 from jaxmeta.policy import part
 from jaxmeta.recordings import Recorded, Window, windows
 from jaxmeta.sac import real_actions
@@ -261,20 +260,17 @@ def mixture_belief(env: Trial, run: Run) -> TaskBelief:
         hp: Hyper,
         wanted: Array,
     ) -> tuple[Params, optax.OptState, Metrics]:
-        def improve(carry: tuple[Params, optax.OptState], key: Key) -> tuple[Any, Metrics]:
-            trained, opt = carry
+        def on_a_batch(trained: Params, key: Key) -> tuple[Array, Metrics]:
             key_row, key_end, key_loss = jax.random.split(key, 3)
             rows = buffers.sample(replay, key_row, sizes.batch)
             ends = jax.random.randint(key_end, (sizes.batch,), 1, env.horizon + 1)
             ends = ends if sizes.window else jnp.full_like(ends, env.horizon)
-            of = lambda trained: loss(params | trained, rows, ends, key_loss, hp.inference)
-            grads, metrics = jax.grad(of, has_aux=True)(trained)
-            trained, opt = descend(optimiser(hp), grads, opt, trained)
-            return (trained, opt), metrics
+            return loss(params | trained, rows, ends, key_loss, hp.inference)
 
-        trained = part(params, GROUPS)
         times = jnp.where(wanted, sizes.updates, 0)
-        (trained, opt), metrics = repeat(times, improve, (trained, opt), key)
+        (trained, opt), metrics = descend_often(
+            times, on_a_batch, optimiser(hp), part(params, GROUPS), opt, key
+        )
         return params | trained, opt, metrics
 
     return TaskBelief(

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
 
 from jaxmeta import buffers, sac
+from jaxmeta.a2c import descend
 from jaxmeta.agent import Agent, Memory, Params, Transition
 from jaxmeta.algorithm import (
     Algorithm,
@@ -135,6 +137,24 @@ def repeat(
 
     carry, total = lax.fori_loop(0, count, once, (carry, nothing))
     return carry, jax.tree.map(lambda x: x / jnp.maximum(count, 1), total)
+
+
+def descend_often(
+    count: Array,
+    loss: Callable[[Params, Key], tuple[Array, Metrics]],
+    optimiser: optax.GradientTransformation,
+    own: Params,
+    opt: optax.OptState,
+    key: Key,
+) -> tuple[tuple[Params, optax.OptState], Metrics]:
+    """Take `count` steps down the gradient of a loss of `own`; return metrics as `repeat` does."""
+
+    def improve(carry: tuple[Params, optax.OptState], key: Key) -> tuple[Any, Metrics]:
+        own, opt = carry
+        grads, metrics = jax.grad(loss, has_aux=True)(own, key)
+        return descend(optimiser, grads, opt, own), metrics
+
+    return repeat(count, improve, (own, opt), key)
 
 
 def remembered(

@@ -1,13 +1,10 @@
 """variBAD with SAC (Dorfman et al. 2021): its belief, its ELBO, an off-policy policy."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxmeta import buffers
-from jaxmeta.a2c import descend
 from jaxmeta.agent import Params, Transition
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
 from jaxmeta.belief import variational_belief
@@ -15,7 +12,7 @@ from jaxmeta.config import Run
 from jaxmeta.env import Array, Key
 from jaxmeta.errors import ConfigError
 from jaxmeta.networks import Encoder, call
-from jaxmeta.off_policy import TaskBelief, off_policy, repeat
+from jaxmeta.off_policy import TaskBelief, descend_often, off_policy
 from jaxmeta.policy import part
 from jaxmeta.recordings import Window, replayed
 from jaxmeta.trial import Trial
@@ -63,15 +60,13 @@ def whole_trial_belief(env: Trial, run: Run) -> TaskBelief:
         hp: Hyper,
         wanted: Array,
     ) -> tuple[Params, optax.OptState, Metrics]:
-        def improve(carry: tuple[Params, optax.OptState], key: Key) -> tuple[Any, Metrics]:
-            own, opt = carry
+        def loss(own: Params, key: Key) -> tuple[Array, Metrics]:
             key_batch, key_elbo = jax.random.split(key)
             trials = replayed(buffers.sample(replay, key_batch, run.vae.batch))
-            grads, metrics = jax.grad(belief.elbo, has_aux=True)(own, trials, key_elbo, hp.vae)
-            return descend(adam(hp), grads, opt, own), metrics
+            return belief.elbo(own, trials, key_elbo, hp.vae)
 
         times = jnp.where(wanted, run.vae.updates, 0)
-        (own, opt), metrics = repeat(times, improve, (part(params, GROUPS), opt), key)
+        (own, opt), metrics = descend_often(times, loss, adam(hp), part(params, GROUPS), opt, key)
         return params | own, opt, metrics
 
     return TaskBelief(
