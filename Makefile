@@ -14,7 +14,7 @@ STUDIES := gridworld reward-maps gridworld-extrapolation dropout-ablation worker
 	moss-parametric moss-ood moss-nonstationary moss-multitask moss-ablation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart $(STUDIES) test test-library test-rest test-all test-faults mutants lint docs lock bench bench-gpu clean
+.PHONY: help setup quickstart $(STUDIES) test test-all test-faults mutants lint docs lock bench bench-gpu clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,20 +49,17 @@ moss-multitask: ## MoSS with four components and with one on tasks of seven kind
 moss-ablation: ## MoSS without one of its parts
 ant-goal: ## Figures 7 and 8c: all methods on the Ant's goals, 8 seeds of 200M frames
 
-# Two processes, a core and a compilation cache (which JAX does not write atomically) for each.
+# A core and a compilation cache (which JAX does not write atomically) for each of two workers, who
+# begin with half of the files each: a file's tests share programs.
+PYTEST := $(PY) -m pytest -n 2 --dist worksteal
+
 test: $(STAMP) ## lint, types and the tests that CI runs
 	$(MAKE) --no-print-directory lint
-	$(MAKE) --no-print-directory -k -j 2 test-library test-rest
-
-test-library: $(STAMP)
-	TESTS=library $(PY) -m pytest tests/jaxmeta $(ARGS)
-
-test-rest: $(STAMP)
-	TESTS=rest $(PY) -m pytest --ignore=tests/jaxmeta $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: $(STAMP) ## the same with the slow tests and the mutants
 	$(MAKE) --no-print-directory lint
-	$(PY) -m pytest -m "" $(ARGS)
+	$(PYTEST) -m "" $(ARGS)
 	$(MAKE) --no-print-directory mutants
 
 test-faults: $(STAMP) ## kill, damage, fill and poison runs: what was tried, survived, lost

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from tests.tiny import tiny_run
 REPO = Path(__file__).resolve().parents[1]
 OUTCOMES = {"passed": "survived", "failed": "lost", "error": "lost", "skipped": "not tried"}
 
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_cpu_enable_async_dispatch", False)  # callbacks into C MuJoCo could hang
 jax.config.update("jax_numpy_rank_promotion", "raise")

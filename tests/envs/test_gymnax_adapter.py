@@ -22,6 +22,7 @@ CHANGED = {
     "FrozenLake-misc": ("max_steps_in_episode", (5, 9, 7)),  # observations are numbers
 }
 BUILT_IN = sorted(set(gymnax.registered_envs) - {"MNISTBandit-bsuite"})  # which downloads
+LARGE = {f"{game}-MinAtar" for game in ("Asterix", "Freeway", "Seaquest", "SpaceInvaders")}
 
 
 @functools.cache
@@ -152,7 +153,9 @@ def test_vectors_beyond_the_space_are_clipped_to_the_tasks():
         np.testing.assert_array_equal(far.obs, at.obs)
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=[pytest.mark.slow] * (x in LARGE)) for x in BUILT_IN]
+)
 def test_every_environment_of_gymnax_lives_through_a_trial(name):
     env, params = gymnax.make(name)
     ours = from_gymnax(env, lambda key, split: params, {"train": [params]}, horizon=4)

@@ -1,14 +1,14 @@
 """First episodes side by side: of runs whose trials differ in length, and against what is given."""
 
 import numpy as np
+import pytest
 
-import jaxmeta
 from experiments import first_episode
 from experiments.record import read_results
 from experiments.report import report
 from jaxmeta.config import Run
 from jaxmeta.rundir import EVALUATION_FIELDS
-from tests.tiny import tiny_run
+from tests.written import two_episodes, write_run
 
 CHEETAH = "half-cheetah-velocity-uniform"
 
@@ -30,32 +30,34 @@ def with_curve(result, returns, env=CHEETAH):
     return result._replace(run=run, evaluation=table, tasks=tasks, label="RL²")
 
 
-def test_frames_until_what_is_given_are_of_the_first_episode(trained):
-    curve = with_curve(read_results(trained.out), [[-300, -200, -149, -120], [-300] * 4])
+@pytest.fixture
+def written(tmp_path):
+    return read_results(write_run(tmp_path / "a", two_episodes(), [[9]], [[5]]))
+
+
+def test_frames_until_what_is_given_are_of_the_first_episode(written):
+    curve = with_curve(written, [[-300, -200, -149, -120], [-300] * 4])
     (said,) = first_episode.lines([curve])
     assert "frames until -150: 200,000, not reached" in said
     assert "after 300,000 frames -120, -300" in said
     assert "+29, +0" in said  # of the last two
 
 
-def test_without_a_given_return_nothing_is_said(trained):
-    result = read_results(trained.out)
-    assert first_episode.lines([result]) == []
+def test_without_a_given_return_nothing_is_said(written):
+    assert first_episode.lines([written]) == []
 
 
-def test_runs_of_equal_trials_stay_as_they_are(trained):
-    result = read_results(trained.out)
-    assert first_episode.common([result, result]) == ([result, result], [])
+def test_runs_of_equal_trials_stay_as_they_are(written):
+    assert first_episode.common([written, written]) == ([written, written], [])
 
 
-def test_runs_of_unequal_trials_are_compared_in_the_first_episode(trained, tmp_path, capsys):
-    once = tmp_path / "once"
-    small = {"trial.episodes": 1, "frames": 960, "log_every": 480, "evaluation.every": 480}
-    jaxmeta.train(tiny_run("ldm", small), once)
-    found = report([trained.out, once], tmp_path / "report")
+def test_runs_of_unequal_trials_are_compared_in_the_first_episode(tmp_path, capsys):
+    twice = write_run(tmp_path / "twice", two_episodes(), [[9]], [[5]])  # its first paid 1 less
+    once = two_episodes().replace({"trial.episodes": 1})
+    once = write_run(tmp_path / "once", once, [[9]], [[5]])
+    found = report([twice, once], tmp_path / "report")
     assert "trials have 1 or 2 episodes: compared is the first episode" in capsys.readouterr().out
-    by_label = {row["method"]: row for row in found.rows}
-    assert len(by_label) == 2
-    for row in by_label.values():
-        assert "train_return_episode_1" in row
-        assert "train_return_episode_2" not in row
+    means = [row for row in found.rows if row["seed"] == 0]
+    assert [row["train_return_episode_1"] for row in means] == [8, 9]
+    assert [row["test_return_greedy"] for row in means] == [4, 5]
+    assert not any("train_return_episode_2" in row for row in means)

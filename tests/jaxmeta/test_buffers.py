@@ -48,7 +48,7 @@ def check(replay, stored, key):
 
 
 @pytest.mark.parametrize("mode", ["ring", "frozen"])
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(sizes=st.lists(st.sampled_from([1, 2, 5]), min_size=1, max_size=12))
 def test_what_is_stored_and_drawn_is_what_a_list_would_hold(mode, sizes):
     replay, stored, offered = buffers.empty(EXAMPLE, CAPACITY), plain(mode), 1

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta import grid
@@ -60,7 +60,6 @@ FLOATS = {
 OTHERS = {"frames": 10**6, "workers": 32, "vae.latent": 3, "vae.pairs": "all", "seeds": 3}
 
 
-@settings(deadline=None)
 @given(st.sets(st.sampled_from([*FLOATS, *OTHERS]), min_size=1))
 def test_floats_share_a_program_and_other_fields_do_not(names):
     changed = LDM.replace({name: (FLOATS | OTHERS)[name] for name in names})

@@ -12,7 +12,7 @@ from jaxmeta import normalise
 RNG = np.random.default_rng(0)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=6), st.floats(0.1, 50))
 def test_merged_statistics_are_those_of_all_samples(sizes, scale):
     batches = [scale * RNG.normal(3.0, 2.0, size=(n, 4)) for n in sizes]

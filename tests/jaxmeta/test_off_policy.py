@@ -30,6 +30,13 @@ def started(method, overrides=()):
     return run, env, algorithm, algorithm.init(jax.random.key(0), hyper(run))
 
 
+@functools.cache
+def compiled(method):
+    """Return a method that learns from its third update on, its step and its rollout."""
+    run, _, algorithm, state = started(method, {"replay.initial": 65})
+    return run, state, jax.jit(algorithm.step), jax.jit(algorithm.collect)
+
+
 def test_equal_tasks_have_one_number():
     tasks = {"a": jnp.array([2.0, 1.0, 2.0, 2.0]), "b": jnp.array([[0, 1], [0, 1], [0, 1], [1, 1]])}
     np.testing.assert_array_equal(numbers(tasks), [0, 1, 0, 3])
@@ -45,25 +52,22 @@ def test_repeat_takes_as_many_steps_as_it_is_told_and_averages():
 
 @every_method
 def test_workers_live_in_different_training_tasks(method):
-    run, _, algorithm, state = started(method)
-    rollout, number = jax.jit(algorithm.collect)(state)
+    run, state, _, collect = compiled(method)
+    rollout, number = collect(state)
     chex.assert_shape(rollout.transitions.reward, (8, run.workers))
     assert set(number.tolist()) <= set(numbers(state.tasks).tolist())
-    env = Steer()
     # Each reward is that of the task that the number names.
-    for w, at in enumerate(number.tolist()):
-        task = jax.tree.map(lambda x, at=at: x[at], state.tasks)
-        for t in range(8):
-            tr = jax.tree.map(lambda x, t=t, w=w: x[t, w], rollout.transitions)
-            _, step = env.step(None, jnp.zeros(1), tr.action, task)
-            assert tr.reward == pytest.approx(float(step.reward), abs=1e-6)
+    paid = lambda action, task: Steer().step(None, jnp.zeros(1), action, task)[1].reward
+    over = jax.jit(jax.vmap(jax.vmap(paid, (0, None)), (1, 0), 1))
+    want = over(rollout.transitions.action, jax.tree.map(lambda x: x[number], state.tasks))
+    np.testing.assert_allclose(rollout.transitions.reward, want, atol=1e-6)
 
 
 @every_method
 def test_what_was_lived_is_remembered(method):
-    _, _, algorithm, state = started(method)
-    rollout, number = jax.jit(algorithm.collect)(state)
-    after, _ = jax.jit(algorithm.step)(state)
+    _, state, step, collect = compiled(method)
+    rollout, number = collect(state)
+    after, _ = step(state)
     rows = after.replay.data
     count = len(number)
     assert after.replay.seen == count
@@ -107,8 +111,7 @@ def test_what_sac_reads_is_what_was_lived_and_believed(window):
 @every_method
 def test_nothing_is_learned_before_there_is_enough(method):
     """Two updates bring 64 steps; the third is the first to learn from them."""
-    _, _, algorithm, state = started(method, {"replay.initial": 65})
-    step = jax.jit(algorithm.step)
+    _, state, step, _ = compiled(method)
     for update in range(3):
         after, metrics = step(state)
         trained = [after.params[name] for name in ("actor", "critics", "encoder", "decoder")]
@@ -126,12 +129,13 @@ def test_nothing_is_learned_before_there_is_enough(method):
 @every_method
 def test_no_gradient_of_rl_reaches_the_belief(method):
     """Other rates of SAC change the policy after an update, and leave the belief to the bit."""
-    step = None
+    run, state, step, _ = compiled(method)
+    for _ in range(2):
+        state, _ = step(state)
     beliefs, actors = [], []
     for rate in (1e-3, 1e-1):
-        _, _, algorithm, state = started(method, {"sac.learning_rate": rate})
-        step = step or jax.jit(algorithm.step)
-        after, _ = step(state)
+        hp = hyper(run.replace({"sac.learning_rate": rate}))
+        after, _ = step(state._replace(hp=hp))
         beliefs.append([after.params["encoder"], after.params["decoder"]])
         actors.append(after.params["actor"])
     chex.assert_trees_all_equal(*beliefs)

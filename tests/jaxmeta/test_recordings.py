@@ -30,7 +30,7 @@ def row(cuts, task=3):
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     cuts=st.lists(st.booleans(), min_size=T, max_size=T),
     end=st.integers(1, T),

@@ -123,8 +123,9 @@ MEDIAN = (1e-6, 1e-4, 1e-2, 1e-6)
 WORST = (1e-4, 1e-2, 1.0, 1e-5)
 
 
-@pytest.mark.parametrize("robot", ROBOTS)
+@pytest.mark.parametrize("robot", [pytest.param(ANT, marks=pytest.mark.slow), HALF_CHEETAH])
 def test_a_step_of_mjx_is_mj_steps_with_the_same_iterations(robot):
+    """The Ant's Runge-Kutta compiles for a minute; a step of Euler's is in test_contacts.py."""
     given = situations(robot)
     after, _ = step_of(robot, "mjx", given)
     for got, want, median, worst in zip(
