@@ -32,9 +32,9 @@ class HumanoidDirection(Robot):
     robot = HUMANOID
 
     def __init__(self, backend: str = "auto"):
+        super().__init__(backend)
         from envs.locomotion.mjx_physics import body_map  # takes seconds, see `Physics`
 
-        super().__init__(backend)
         model = self.physics.model
         self.bodies = body_map(model)
         # Motors by the velocities that they drive, which come in another order than actions.

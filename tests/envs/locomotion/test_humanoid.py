@@ -151,6 +151,7 @@ def test_directions_are_uniform_in_every_split(split):
     keys = jax.random.split(jax.random.key(0), 2000)
     drawn = jax.jit(jax.vmap(lambda key: made().sample_task(key, split)))(keys)
     assert kstest(np.asarray(drawn), "uniform", args=(0, 2 * np.pi)).pvalue > 1e-3
+    assert made().mark(np.pi / 2, 1.0) == pytest.approx((0, 3))
     if split != "oracle":
         count = {"train": 6, "test": 30}[split]
         evenly = (np.arange(count) + 0.5) * 2 * np.pi / count
