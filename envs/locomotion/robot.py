@@ -98,6 +98,7 @@ class Robot(Env):
         after = self.physics.step(state, ctrl, self.changed(task))
         reward = jnp.where(after.bad, 0.0, self.paid(Moved(state, after, action), task))
         ended = after.bad | self.fallen(after)
+        # The controls of a step that was not taken may be anything, and led nowhere.
         obs = self.observe(after, jnp.where(after.bad, 0.0, ctrl))
         going_on = jnp.where(ended, 0.0, 1.0)
         return after, Step(obs, reward, obs, ended, going_on, ended, reward, after.bad)
