@@ -165,6 +165,16 @@ ENVIRONMENTS = {
         rl="ppo",
         simulated=True,
     ),
+    "humanoid-direction": EnvSpec(
+        "envs.locomotion.humanoid:humanoid_direction",
+        "walk in a hidden direction, any of them, training and test tasks alike",
+        horizon=200,
+        frames=200_000_000,
+        defaults=robot_fields(True, 5, 0.05, 4, 1_600_000),
+        reference=REFERENCE,
+        rl="ppo",
+        simulated=True,
+    ),
     "half-cheetah-multi-task": EnvSpec(
         "envs.locomotion.multi_task:half_cheetah_multi_task",
         "run, reach a place, stand or jump: seven sub-families, test tasks between training tasks",
@@ -238,7 +248,11 @@ ENVIRONMENTS |= {
 }
 
 # The same with real contact forces, which the public code's version of MuJoCo leaves at zero.
-CONTACT = {"ant-direction": "that cost", "ant-goal": "that are seen, and cost"}
+CONTACT = {
+    "ant-direction": "that cost",
+    "ant-goal": "that are seen, and cost",
+    "humanoid-direction": "that are seen, and cost",
+}
 ENVIRONMENTS |= {
     f"{name}-contact": ENVIRONMENTS[name]._replace(
         make=f"{ENVIRONMENTS[name].make}_contact", about=f"{name} with contact forces {what}"
@@ -255,5 +269,6 @@ ALIASES = {
     "half-cheetah-multi-task": ("cheetah-multi-task",),
     "ant-direction-2": ("ant-dir",),
     "walker-random-params": ("walker-rand-params",),
+    "humanoid-direction": ("humanoid-dir",),
 }
 ENVIRONMENTS |= {name: ENVIRONMENTS[name]._replace(aliases=also) for name, also in ALIASES.items()}

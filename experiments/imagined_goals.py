@@ -40,7 +40,7 @@ def paid_most(belief: Belief, params: Params, vae: VAE, robot: Robot, z: Array) 
 
     def pay(place: Array) -> Array:
         state = robot.physics.begin(robot.qpos0.at[:2].set(place), jnp.zeros(robot.velocities))
-        obs = jnp.append(robot.observe(state), 0.0)  # the flag of an episode's end
+        obs = jnp.append(robot.observe(state, still), 0.0)  # the flag of an episode's end
         return belief.imagine(params, z, obs, still, obs, None, vae)
 
     where = jnp.asarray(places(), jnp.float32)

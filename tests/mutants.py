@@ -456,6 +456,20 @@ MUTANTS = (
         "tests/envs/locomotion/test_contacts.py",
     ),
     Mutant(
+        "torques come in the order of actions",
+        "envs/locomotion/humanoid.py",
+        "self.strongest))[self.motors]",
+        "self.strongest))",
+        "tests/envs/locomotion/test_humanoid.py",
+    ),
+    Mutant(
+        "controls of a step that was not taken are seen",
+        "envs/locomotion/robot.py",
+        "jnp.where(after.bad, 0.0, ctrl)",
+        "ctrl",
+        "tests/envs/locomotion/test_humanoid.py",
+    ),
+    Mutant(
         "a truncated episode counts as terminated",
         "envs/gymnasium_adapter.py",
         "terminated = over and not bad and float(step.discount) == 0",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.locomotion.physics import State
-from envs.locomotion.robot import Moved, Robot, effort, either
+from envs.locomotion.robot import Moved, Robot, ahead, effort, either, heading
 from envs.locomotion.robots import ANT
 from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
@@ -40,15 +40,14 @@ class AntDirection(Robot):
         model = self.physics.model
         return [f"qpos {i}" for i in range(2, model.nq)] + [f"qvel {i}" for i in range(model.nv)]
 
-    def observe(self, state: State) -> Array:
+    def observe(self, state: State, ctrl: Array) -> Array:
         """Return the observation [27]."""
         return jnp.concatenate([state.qpos[2:], state.qvel])
 
     def paid(self, moved: Moved, task: Task) -> Array:
         """Return `velocity in the direction - 0.5 |a|^2 + 1`; contact forces count as zero."""
         velocity = (moved.after.torso - moved.before.torso)[:2] / self.dt
-        towards = jnp.stack([jnp.cos(task), jnp.sin(task)])
-        return (velocity * towards).sum() - effort(0.5, moved.action) + 1.0
+        return (velocity * heading(task)).sum() - effort(0.5, moved.action) + 1.0
 
     def fallen(self, state: State) -> Array:
         """Return whether the torso is too low or too high."""
@@ -56,7 +55,7 @@ class AntDirection(Robot):
 
     def mark(self, task: float, seconds: float) -> tuple[float, float]:
         """Return a point in the direction."""
-        return EDGE * math.cos(task), EDGE * math.sin(task)
+        return ahead(task)
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw one of the split's directions."""
@@ -94,7 +93,7 @@ class Ant(Robot):
         model = self.physics.model
         return [f"qpos {i}" for i in range(model.nq)] + [f"qvel {i}" for i in range(model.nv)]
 
-    def observe(self, state: State) -> Array:
+    def observe(self, state: State, ctrl: Array) -> Array:
         """Return the observation [29]."""
         return jnp.concatenate([state.qpos, state.qvel])
 
@@ -126,7 +125,7 @@ class AntGoal(Ant):
             law = ring(INNER, OUTER) if split == "test" else ring(0.0, EDGE)
             radius = law(jax.random.uniform(key_radius))
         angle = jax.random.uniform(key_angle, maxval=2 * jnp.pi)
-        return radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+        return radius * heading(angle)
 
     def eval_tasks(self, split: str) -> Task:
         """Return goals in the four directions of the axes, radius by radius."""
@@ -176,9 +175,9 @@ class AntGoalContact(AntGoal):
         bodies = range(self.physics.model.nbody)
         return super().observed + [f"force {i} on body {body}" for body in bodies for i in range(6)]
 
-    def observe(self, state: State) -> Array:
+    def observe(self, state: State, ctrl: Array) -> Array:
         """Return the observation [113]."""
-        return jnp.concatenate([super().observe(state), clipped_forces(state)])
+        return jnp.concatenate([super().observe(state, ctrl), clipped_forces(state)])
 
     def paid(self, moved: Moved, task: Task) -> Array:
         """Return what Ant-goal pays, less what contacts cost."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from envs.locomotion.physics import State
-from envs.locomotion.robot import Moved, Robot, effort, either
+from envs.locomotion.robot import Moved, Robot, effort, either, spread
 from envs.locomotion.robots import HALF_CHEETAH
 from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
@@ -31,7 +31,7 @@ class HalfCheetah(Robot):
         positions = [f"qpos {i}" for i in range(1, model.nq)]
         return [*positions, *(f"qvel {i}" for i in range(model.nv)), *"xyz"]
 
-    def observe(self, state: State) -> Array:
+    def observe(self, state: State, ctrl: Array) -> Array:
         """Return the observation [20]."""
         return jnp.concatenate([state.qpos[1:], state.qvel, state.torso])
 
@@ -115,11 +115,6 @@ class HalfCheetahDirection(HalfCheetah):
     def eval_tasks(self, split: str) -> Task:
         """Return both directions, [2]."""
         return jnp.array([-1.0, 1.0])
-
-
-def spread(low: float, high: float, count: int) -> list[float]:
-    """Return the middles of so many equal parts of a range."""
-    return [round(low + (high - low) * (i + 0.5) / count, 6) for i in range(count)]
 
 
 def half_cheetah_velocity_uniform(backend: str = "auto") -> VelocityRange:

@@ -4,8 +4,8 @@ import contextlib
 import copy
 import io
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +80,33 @@ def mjx_advance(model: mujoco.MjModel, frame_skip: int, backend: str, forces: bo
         return data._impl.cfrc_ext.reshape(-1)
 
     return advance
+
+
+class Bodies(NamedTuple):
+    """What MuJoCo derives from a state for all bodies but the world, by its names.
+
+    Inertias and velocities are about the robot's centre of mass, in the world's directions.
+    """
+
+    centre: Array  # [3] the robot's centre of mass, metres
+    cinert: Array  # [bodies, 10] xx yy zz xy xz yz of an inertia; mass times offset; mass
+    cvel: Array  # [bodies, 6] velocities: three angular, three linear
+
+
+def body_map(model: mujoco.MjModel) -> Callable[[Array, Array], Bodies]:
+    """Return (qpos [nq], qvel [nv]) -> `Bodies` for a robot, in float32, whatever steps it."""
+    with jax.ensure_compile_time_eval():  # see `mjx_advance`
+        on_device = mjx.put_model(model, impl="jax")
+        nothing = mjx.make_data(model, impl="jax")
+
+    @jax.jit  # traced once, wherever a program has it
+    def bodies(qpos: Array, qvel: Array) -> Bodies:
+        with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
+            data = mjx.kinematics(on_device, nothing.replace(qpos=qpos, qvel=qvel))
+            data = mjx.com_vel(on_device, mjx.com_pos(on_device, data))
+        return Bodies(data.subtree_com[1], data._impl.cinert[1:], data.cvel[1:])
+
+    return bodies
 
 
 def all_contacts_kept(data: mjx.Data) -> Array:

@@ -4,6 +4,7 @@ from importlib import resources
 
 ANT = "ant"
 HALF_CHEETAH = "half_cheetah"
+HUMANOID = "humanoid"
 WALKER = "walker"
 
 

@@ -7,7 +7,6 @@ they pay.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -66,7 +65,7 @@ class WalkerRandomParams(Robot):
         model = self.physics.model
         return [f"qpos {i}" for i in range(1, model.nq)] + [f"qvel {i}" for i in range(model.nv)]
 
-    def observe(self, state: State) -> Array:
+    def observe(self, state: State, ctrl: Array) -> Array:
         """Return the observation [17]."""
         return jnp.concatenate([state.qpos[1:], jnp.clip(state.qvel, -FASTEST, FASTEST)])
 
@@ -89,11 +88,9 @@ class WalkerRandomParams(Robot):
         """Return the start: a body is nowhere."""
         return 0.0, 0.0
 
-    def reset(self, key: Key, task: Task) -> tuple[State, Array]:
-        """Put the robot near its rest position, with little noise."""
-        noise = STIR * jax.random.uniform(key, (2, self.velocities), minval=-1.0)
-        state = self.physics.begin(self.qpos0 + noise[0], noise[1])
-        return state, self.observe(state)
+    def start(self, key: Key) -> State:
+        """Return the robot near its rest position, with little noise."""
+        return self.stirred(key, STIR)
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw one of the split's bodies."""

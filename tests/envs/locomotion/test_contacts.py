@@ -154,7 +154,7 @@ def test_warp_has_no_contact_forces():
         physics(xml(ANT), SKIP, "warp", True)
 
 
-@pytest.mark.parametrize("name", ["ant-direction", "ant-goal"])
+@pytest.mark.parametrize("name", ["ant-direction", "ant-goal", "humanoid-direction"])
 def test_contact_tasks_have_the_same_settings(name):
     plain, contact = (Run(env=n, method="ldm").fields() for n in (name, f"{name}-contact"))
     assert {k for k in plain if plain[k] != contact[k]} == {"env"}

@@ -9,7 +9,7 @@ import pytest
 from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
 
-from envs.locomotion.robots import ANT, HALF_CHEETAH, WALKER, xml
+from envs.locomotion.robots import ANT, HALF_CHEETAH, HUMANOID, WALKER, xml
 
 ROOT = Path(__file__).parents[3]
 
@@ -163,30 +163,54 @@ def test_the_ant_comes_to_rest_at_the_height_it_always_had(ant):
     assert data.qpos[2] == pytest.approx(0.372, abs=1e-3)
 
 
+def ours_and_published(robot, name):
+    """Return two models of a robot: ours, and the published one."""
+    published = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / f"{name}.xml"
+    ours = mujoco.MjModel.from_xml_string(xml(robot))
+    return ours, mujoco.MjModel.from_xml_path(str(published))
+
+
+def same_life(models):
+    """Return the data of two models after 500 substeps of random controls, and all contacts."""
+    lives = [mujoco.MjData(model) for model in models]
+    rng, touching = np.random.default_rng(0), []
+    for _ in range(500):
+        u = rng.uniform(-1, 1, models[0].nu)
+        for model, data in zip(models, lives, strict=True):
+            data.ctrl = u
+            mujoco.mj_step(model, data)
+        touching += lives[0].contact.geom.tolist()
+    return lives, touching
+
+
 def test_the_walker_moves_as_the_published_one():
     """Bodies have other origins, so inertias and geoms are compared by what they do."""
-    published = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "walker2d.xml"
-    models = [
-        mujoco.MjModel.from_xml_string(xml(WALKER)),
-        mujoco.MjModel.from_xml_path(str(published)),
-    ]
-    ours, theirs = models
+    ours, theirs = ours_and_published(WALKER, "walker2d")
     assert sizes(ours) == sizes(theirs) == (9, 9, 6, 8, 8, 9)
     names = """qpos0 dof_damping dof_armature jnt_range jnt_limited geom_friction geom_condim
         geom_contype geom_conaffinity actuator_gear actuator_ctrlrange actuator_trnid"""
     for name in names.split():
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), err_msg=name)
     np.testing.assert_allclose(ours.body_mass, theirs.body_mass)
-    lives = [mujoco.MjData(model) for model in models]
-    rng, touching = np.random.default_rng(0), 0
-    for _ in range(500):
-        u = rng.uniform(-1, 1, 6)
-        for model, data in zip(models, lives, strict=True):
-            data.ctrl = u
-            mujoco.mj_step(model, data)
-        touching += lives[0].ncon
+    lives, touching = same_life((ours, theirs))
     np.testing.assert_allclose(lives[0].qpos, lives[1].qpos, atol=1e-9)
-    assert touching > 100
+    assert len(touching) > 100
+
+
+def test_the_humanoid_moves_as_the_published_one():
+    ours, theirs = ours_and_published(HUMANOID, "humanoid")
+    assert sizes(ours) == sizes(theirs) == (24, 23, 17, 14, 18, 18)
+    assert ours.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON
+    # Margins are added up now, the larger one counted when the file was published.
+    (margin,) = np.unique(theirs.geom_margin)
+    np.testing.assert_array_equal(ours.geom_margin, margin / 2)
+    # MJX has no PGS, so ours is on MuJoCo's own solver. All else is equal, so lives are.
+    theirs.opt.solver, theirs.opt.iterations = ours.opt.solver, ours.opt.iterations
+    theirs.geom_margin[:], theirs.body_margin[:] = ours.geom_margin, ours.body_margin
+    lives, touching = same_life((ours, theirs))
+    np.testing.assert_allclose(lives[0].qpos, lives[1].qpos, atol=1e-9)
+    floor = [0 in pair for pair in touching]
+    assert sum(floor) > 100 and len(floor) - sum(floor) > 100  # parts touch parts, too
 
 
 def test_models_are_packed_into_the_wheel(monkeypatch):
@@ -198,5 +222,5 @@ def test_models_are_packed_into_the_wheel(monkeypatch):
     build.manifest_files = {}  # beside what a manifest would name
     found = build.find_data_files("envs.locomotion", "envs/locomotion")
     assert {Path(name).name for name in found} == {
-        f"{robot}.xml" for robot in (ANT, HALF_CHEETAH, WALKER)
+        f"{robot}.xml" for robot in (ANT, HALF_CHEETAH, HUMANOID, WALKER)
     }

@@ -1,0 +1,132 @@
+"""A humanoid that walks in a hidden direction (Rakelly et al. 2019; Wang et al. 2023)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.locomotion.physics import State
+from envs.locomotion.robot import Moved, Robot, ahead, effort, heading, spread
+from envs.locomotion.robots import HUMANOID
+from jaxmeta.env import Array, Key, Task
+
+LOWEST, HIGHEST = 1.0, 2.0  # metres of the torso; outside, it has fallen
+STIR = 0.01  # positions and velocities at a reset: uniform, +-
+CIRCLE = 2 * math.pi
+EVALUATED = {"train": 6, "test": 30}  # directions, evenly spread
+COSTLIEST = 10.0  # what contacts cost at most
+ROOT = 6  # velocities of the root, which nothing drives
+
+
+class HumanoidDirection(Robot):
+    """A task is an angle, float32 [], radians; a step lasts 0.015 s. A fall ends the episode.
+
+    The observation is qpos without x and y (22), qvel (23); of each body its inertia (130) and
+    velocity (78) about the robot's centre of mass, MuJoCo's `cinert` and `cvel`; and the torques
+    of 17 motors, zero at a start. The public code reads inertias and velocities as mj_step
+    leaves them, of the last Runge-Kutta stage; here they are of the state itself. What is always
+    zero there (the world's rows, the root's torques, contact forces) is left out.
+    """
+
+    robot = HUMANOID
+
+    def __init__(self, backend: str = "auto"):
+        super().__init__(backend)
+        from envs.locomotion.mjx_physics import body_map  # takes seconds, see `Physics`
+
+        model = self.physics.model
+        self.bodies = body_map(model)
+        # Motors by the velocities that they drive, which come in another order than actions.
+        self.motors = np.argsort(model.jnt_dofadr[model.actuator_trnid[:, 0]])
+        self.gear = jnp.asarray(model.actuator_gear[:, 0], jnp.float32)
+
+    @property
+    def observed(self) -> list[str]:
+        """Return what each entry of an observation is."""
+        model = self.physics.model
+        bodies = range(1, model.nbody)
+        return [
+            *(f"qpos {i}" for i in range(2, model.nq)),
+            *(f"qvel {i}" for i in range(model.nv)),
+            *(f"inertia {i} of body {body}" for body in bodies for i in range(10)),
+            *(f"velocity {i} of body {body}" for body in bodies for i in range(6)),
+            *(f"torque {i}" for i in range(ROOT, model.nv)),
+        ]
+
+    def observe(self, state: State, ctrl: Array) -> Array:
+        """Return the observation [270]."""
+        bodies = self.bodies(state.qpos, state.qvel)
+        whole = jnp.concatenate([bodies.cinert.ravel(), bodies.cvel.ravel()])
+        return jnp.concatenate([state.qpos[2:], state.qvel, whole, self.torques(ctrl)])
+
+    def torques(self, ctrl: Array) -> Array:
+        """Return what the motors make of controls, N m, [17]."""
+        return (self.gear * jnp.clip(ctrl, -self.strongest, self.strongest))[self.motors]
+
+    def paid(self, moved: Moved, task: Task) -> Array:
+        """Return `0.25 velocity - 0.1 |ctrl|^2 + 5`; contact forces count as zero.
+
+        The velocity is the centre of mass's in the direction, five times too high: the public
+        code divides a step's way by the time of one of its five substeps. ctrl is 0.4 a.
+        """
+        before, after = (self.bodies(s.qpos, s.qvel).centre for s in (moved.before, moved.after))
+        velocity = (after - before)[:2] / self.physics.model.opt.timestep
+        towards = (velocity * heading(task)).sum()
+        return 0.25 * towards - effort(0.1, self.strongest * moved.action) + 5.0
+
+    def fallen(self, state: State) -> Array:
+        """Return whether the torso is too low or too high."""
+        return (state.qpos[2] <= LOWEST) | (state.qpos[2] >= HIGHEST)
+
+    def mark(self, task: float, seconds: float) -> tuple[float, float]:
+        """Return a point in the direction."""
+        return ahead(task)
+
+    def start(self, key: Key) -> State:
+        """Return the robot near its rest position, with little noise."""
+        return self.stirred(key, STIR)
+
+    def sample_task(self, key: Key, split: str) -> Task:
+        """Draw a direction, any of them in every split."""
+        return jax.random.uniform(key, maxval=CIRCLE)
+
+    def eval_tasks(self, split: str) -> Task:
+        """Return directions spread evenly over the circle."""
+        return jnp.array(spread(0.0, CIRCLE, EVALUATED[split]))
+
+
+class HumanoidDirectionContact(HumanoidDirection):
+    """Humanoid-direction with contact forces that are seen, and cost.
+
+    The observation goes on with torque and force on each of 13 bodies (78), not clipped.
+    """
+
+    forces = True
+
+    @property
+    def observed(self) -> list[str]:
+        """Return what each entry of an observation is."""
+        bodies = range(1, self.physics.model.nbody)
+        return super().observed + [f"force {i} on body {body}" for body in bodies for i in range(6)]
+
+    def observe(self, state: State, ctrl: Array) -> Array:
+        """Return the observation [348]."""
+        assert state.forces is not None
+        return jnp.concatenate([super().observe(state, ctrl), state.forces[6:]])
+
+    def paid(self, moved: Moved, task: Task) -> Array:
+        """Return what Humanoid-direction pays, less 5e-7 |f|^2 for contact forces f, at most 10."""
+        assert moved.after.forces is not None
+        cost = jnp.minimum(effort(5e-7, moved.after.forces), COSTLIEST)
+        return super().paid(moved, task) - cost
+
+
+def humanoid_direction(backend: str = "auto") -> HumanoidDirection:
+    """Train and test on all directions; 30 test tasks."""
+    return HumanoidDirection(backend)
+
+
+def humanoid_direction_contact(backend: str = "auto") -> HumanoidDirectionContact:
+    """Return Humanoid-direction with contact forces that are seen, and cost."""
+    return HumanoidDirectionContact(backend)
