@@ -120,7 +120,9 @@ def notes(result: Results) -> list[str]:
     """Return what a reader should know of a run that did not end well."""
     found = []
     if result.status != "finished":
-        found.append(f"{result.status}, {result.frames:,} of {result.run.frames:,} frames")
+        evaluated = max(result.evaluation["frames"], default=result.frames)
+        behind = f", last evaluated after {evaluated:,}" if evaluated < result.frames else ""
+        found.append(f"{result.status}, {result.frames:,} of {result.run.frames:,} frames{behind}")
     found += [f"{death}: left out" for death in result.deaths()]
     if not result.living:
         found.append("all seeds died, no rows")

@@ -279,6 +279,13 @@ def test_a_row_that_a_crash_cut_short_takes_its_evaluation_with_it(status, tmp_p
     assert f"{path}: {status}, 1,000 of 10,000,000 frames" in words(capsys)
 
 
+def test_frames_behind_the_last_evaluation_are_named(tmp_path, capsys):
+    """All returns of the table are of that evaluation."""
+    path = write_run(tmp_path / "a", two_episodes(), [[1]], [[1]])
+    report([path])
+    assert "4,000 of 100,000,000 frames, last evaluated after 0 " in words(capsys) + " "
+
+
 def test_a_first_evaluation_that_was_cut_short_is_none(tmp_path, capsys):
     path = one_seed(tmp_path / "a", 1)
     text = (path / rundir.EVALUATION).read_text()
