@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.figures import STYLE, figure
-from experiments.latents import Latents, first_direction, linearity, purity
+from experiments.latents import Latents, first_direction, linearity, purities
 from experiments.record import Results
 
 By = list[tuple[Results, dict[int, Latents]]]  # each method's beliefs by seed
@@ -21,10 +21,12 @@ def remarks(by: By) -> list[str]:
     for result, seeds in by:
         one = next(iter(seeds.values()))
         if len(one.names) > 1:
-            pure = ", ".join(f"{purity(x.points, x.families):.2f}" for x in seeds.values())
+            known = [purities(x.points, x.families) for x in seeds.values()]
+            pure, chance = zip(*known, strict=True)
             found.append(
                 f"{result.label}: purity of the latents' {len(one.names)} clusters (k-means) at"
-                f" the trials' end, by seed: {pure}"
+                f" the trials' end, by seed: {', '.join(f'{x:.2f}' for x in pure)}"
+                f" (by chance {np.mean(chance):.2f})"
             )
         if one.targets is not None:
             for split in dict.fromkeys(one.splits):
@@ -66,7 +68,7 @@ def draw_families(by: By) -> Figure:
                         marker=marker,
                         label=f"{name}, {split}",
                     )
-            pure = purity(one.points, one.families)
+            pure, _ = purities(one.points, one.families)
             axes.set_title(f"{result.label}, seed {seed}: purity {pure:.2f}")
             axes.set_xticks([])
             axes.set_yticks([])

@@ -65,17 +65,28 @@ def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
     }
 
 
-def purity(points: np.ndarray, families: np.ndarray) -> float:
-    """Return the share of points that are of their cluster's most frequent family.
-
-    Clusters are those of k-means, as many as there are families (the best of 20 starts).
-    """
+def clusters(points: np.ndarray, count: int) -> np.ndarray:
+    """Return k-means' number of each point's cluster (the best of 20 starts)."""
     from sklearn.cluster import KMeans
 
-    count = len(np.unique(families))
-    found = KMeans(count, n_init=20, random_state=0).fit_predict(points)
+    return KMeans(count, n_init=20, random_state=0).fit_predict(points)
+
+
+def purity(found: np.ndarray, families: np.ndarray) -> float:
+    """Return the share of points that are of their cluster's most frequent family."""
     of_cluster = [np.unique(families[found == k], return_counts=True)[1].max() for k in set(found)]
     return float(sum(of_cluster) / len(families))
+
+
+def purities(points: np.ndarray, families: np.ndarray) -> tuple[float, float]:
+    """Return the purity of as many clusters as there are families, and what chance would give.
+
+    Chance: the mean over 20 shuffles of the families.
+    """
+    found = clusters(points, len(np.unique(families)))
+    rng = np.random.default_rng(0)
+    shuffled = [purity(found, rng.permutation(families)) for _ in range(20)]
+    return purity(found, families), float(np.mean(shuffled))
 
 
 def first_direction(points: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from jaxmeta import rundir
 from jaxmeta.config import Run
+from jaxmeta.env import Binary
 from jaxmeta.evaluation import evaluate, evaluation_tasks
 from jaxmeta.loading import build, read_result
 from jaxmeta.rundir import POLICIES
@@ -30,7 +31,8 @@ def print_meta_test(
     test = jax.jit(jax.vmap(lambda p: evaluate(algorithm.agent, env, p, tasks, rollouts)))
     result = jax.device_get(test(params))
     table = Table(title=f"{path}: episode {run.trial.episodes} of {run.trial.episodes}")
-    for name in ("seed", "split", "policy", "return", "tasks reached"):
+    goals = isinstance(env.reward, Binary)  # else nothing is reached
+    for name in ("seed", "split", "policy", "return", *(["tasks reached"] if goals else [])):
         table.add_column(name)
     of = np.array([task["split"] for task in described])
     living = [s for s in range(run.seeds) if which == "best" or s not in found.dead]
@@ -38,6 +40,6 @@ def print_meta_test(
         for split in splits:
             for policy in POLICIES:
                 returns, reached = (x[seed, of == split, -1] for x in result[policy])
-                count = f"{reached.sum():.1f} of {len(reached)}"
-                table.add_row(str(seed), split, policy, f"{returns.mean():.2f}", count)
+                count = [f"{reached.sum():.1f} of {len(reached)}"] if goals else []
+                table.add_row(str(seed), split, policy, f"{returns.mean():.2f}", *count)
     Console().print(table)

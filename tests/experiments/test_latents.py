@@ -17,14 +17,16 @@ def clusters(centres, each=10, seed=0):
 
 def test_separate_families_are_pure():
     points = clusters([(0, 0), (5, 0), (0, 5)])
-    assert latents.purity(points, np.repeat([0, 1, 2], 10)) == 1.0
+    pure, chance = latents.purities(points, np.repeat([0, 1, 2], 10))
+    assert pure == 1.0
+    assert 0.4 < chance < 0.6  # of ten points of three families, the most frequent has some five
 
 
 def test_what_lies_together_is_not():
     """Two of three families at one place: a cluster of 20 is 10 of one, the best that there is."""
     points = clusters([(0, 0), (0, 0), (9, 9)])
-    assert latents.purity(points, np.repeat([0, 1, 2], 10)) < 0.9
-    assert latents.purity(points, np.tile([0, 1, 2], 10)) < 0.6
+    assert latents.purities(points, np.repeat([0, 1, 2], 10))[0] < 0.9
+    assert latents.purities(points, np.tile([0, 1, 2], 10))[0] < 0.6
 
 
 def test_the_first_direction_is_the_widest():
@@ -67,7 +69,8 @@ def test_families_are_coloured_and_their_purity_said(run):
     )
     drawn = latent_figures.draw_families([(result, {0: one})])
     assert "purity 1.00" in drawn.axes[0].get_title()
-    assert latent_figures.remarks([(result, {0: one})])[0].endswith("by seed: 1.00")
+    (said,) = latent_figures.remarks([(result, {0: one})])
+    assert "by seed: 1.00 (by chance 0.4" in said
 
 
 def test_methods_without_a_latent_are_refused(tmp_path, monkeypatch, trained):
