@@ -7,12 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.figures import STYLE, figure
-from experiments.latents import Latents, first_direction, linearity, purities
+from experiments.latents import Latents, first_direction, in_the_plane, linearity, purities
 from experiments.record import Results
 
 By = list[tuple[Results, dict[int, Latents]]]  # each method's beliefs by seed
 MARKERS = "os^Dv"  # by split
-PERPLEXITY = 15  # of t-SNE, less where there are few points
 
 
 def remarks(by: By) -> list[str]:
@@ -47,16 +46,12 @@ def on_line(latents: Latents, split: str) -> float:
 
 def draw_families(by: By) -> Figure:
     """Draw the first seeds' latents in two dimensions by t-SNE: colours are families."""
-    from sklearn.manifold import TSNE
-
     with matplotlib.rc_context(STYLE):
         drawn = figure(3.6 * len(by) + 1.6, 3.8)
         grid: Any = drawn.subplots(1, len(by), squeeze=False)[0]
         for axes, (result, seeds) in zip(grid, by, strict=True):
             seed, one = next(iter(seeds.items()))
-            few = min(PERPLEXITY, (len(one.points) - 1) / 3)
-            embedding = TSNE(2, perplexity=few, random_state=0, init="pca")
-            flat = embedding.fit_transform(one.points)
+            flat = in_the_plane(one.points)
             colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
             for split, marker in zip(dict.fromkeys(one.splits), MARKERS, strict=False):
                 for family, name in enumerate(one.names):

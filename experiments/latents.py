@@ -14,6 +14,8 @@ from jaxmeta.evaluation import evaluation_key, evaluation_tasks
 from jaxmeta.loading import build, read_result
 from jaxmeta.rollout import adaptation
 
+PERPLEXITY = 15  # of t-SNE, less where there are few points
+
 
 class Latents(NamedTuple):
     """The beliefs of one seed's agent, task by task."""
@@ -68,8 +70,20 @@ def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
 def clusters(points: np.ndarray, count: int) -> np.ndarray:
     """Return k-means' number of each point's cluster (the best of 20 starts)."""
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
-    return KMeans(count, n_init=20, random_state=0).fit_predict(points)
+    with threadpool_limits(1):  # threads wait for each other for seconds where other work runs
+        return KMeans(count, n_init=20, random_state=0).fit_predict(points)
+
+
+def in_the_plane(points: np.ndarray) -> np.ndarray:
+    """Return points [n, L] in two dimensions by t-SNE, [n, 2]."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    few = min(PERPLEXITY, (len(points) - 1) / 3)
+    with threadpool_limits(1):
+        return TSNE(2, perplexity=few, random_state=0, init="pca").fit_transform(points)
 
 
 def purity(found: np.ndarray, families: np.ndarray) -> float:

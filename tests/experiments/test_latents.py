@@ -8,6 +8,7 @@ from experiments import latent_figures, latents
 from experiments.record import read_results
 from jaxmeta.errors import ConfigError
 from tests.tiny import tiny_run
+from tests.written import two_episodes, write_run
 
 
 def clusters(centres, each=10, seed=0):
@@ -73,6 +74,7 @@ def test_families_are_coloured_and_their_purity_said(run):
     assert "by seed: 1.00 (by chance 0.4" in said
 
 
-def test_methods_without_a_latent_are_refused(tmp_path, monkeypatch, trained):
-    with pytest.raises(ConfigError, match="ldm acts on no latent"):
-        latents.latents_of(trained.out, [0])
+def test_methods_without_a_latent_are_refused(tmp_path):
+    path = write_run(tmp_path / "a", two_episodes(), [[1]], [[1]])
+    with pytest.raises(ConfigError, match="rl2 acts on no latent"):
+        latents.latents_of(path, [0])
