@@ -19,6 +19,7 @@ from jax.sharding import AxisType
 from rich.console import Console
 from rich.table import Table
 
+from experiments.tables import print_whole
 from jaxmeta import buffers
 from jaxmeta.algorithm import Algorithm, hyper
 from jaxmeta.config import Run
@@ -147,42 +148,49 @@ def peak_bytes(compiled: Any) -> int:
     return given - memory.alias_size_in_bytes + memory.temp_size_in_bytes
 
 
-def update_seconds(prepared: Prepared) -> tuple[float, Course]:
-    """Return the fastest of several timings of an update, and where training is then."""
+class Timed(NamedTuple):
+    """What timing a run's updates gave."""
 
-    def timed(course: Course, count: int) -> tuple[float, Course]:
+    seconds: float  # of the fastest update
+    course: Course  # where training is then
+
+
+def in_turns(*runs: Prepared) -> tuple[list[Timed], float]:
+    """Time updates of each run, in turns, so that they share a machine's good and bad minutes.
+
+    Returns:
+      timed: what became of each run.
+      peak: the best matmul rate met between them, GFLOP/s.
+    """
+
+    def timed(prepared: Prepared, course: Course, count: int) -> Timed:
         start = time.perf_counter()
         course = jax.block_until_ready(prepared.updates(course, jnp.int32(0), jnp.int32(count)))
-        return (time.perf_counter() - start) / count, course
+        return Timed((time.perf_counter() - start) / count, course)
 
-    _, course = timed(prepared.course, 1)
-    about, course = timed(course, 3)
-    count = max(2, int(SECONDS.get(jax.default_backend(), OTHERWISE) / about))
-    best = float("inf")
+    now, counts, peak = [], [], 0.0
+    for prepared in runs:
+        first = timed(prepared, prepared.course, 1)
+        about = timed(prepared, first.course, 3)
+        now.append(about._replace(seconds=float("inf")))
+        whole = SECONDS.get(jax.default_backend(), OTHERWISE)
+        counts.append(max(2, int(whole / about.seconds)))
     for _ in range(REPEATS):
-        taken, course = timed(course, count)
-        best = min(best, taken)
-    return best, course
+        peak = max(peak, matmul_peak())
+        for i, prepared in enumerate(runs):
+            best, course = now[i]
+            taken = timed(prepared, course, counts[i])
+            now[i] = taken._replace(seconds=min(best, taken.seconds))
+    return now, peak
 
 
 def measure(prepared: Prepared, parts: bool = True) -> dict[str, Any]:
     """Return frames/s of a run's training step, its memory, and by wish its parts' shares."""
-    run, env, algorithm = prepared.run, prepared.env, prepared.algorithm
-    best, course = update_seconds(prepared)
-    result = {
-        "method": run.method,
-        "workers": run.workers,
-        "seeds": run.seeds,
-        "vae_batch": run.vae.batch if run.vae else None,
-        "frames_per_s": run.seeds * run.frames_per_update(env.env.horizon) / best,
-        "update_ms": 1e3 * best,
-        "gflop": run.seeds * update_gflop(run, env),
-        "compile_s": prepared.compile_s,
-        "traces": prepared.traces,
-        "peak_mib": peak_bytes(prepared.updates) / 2**20,
-    }
+    ((best, course),), peak = in_turns(prepared)
+    result = describe(prepared, best, peak)
     if not parts:
         return result
+    run, algorithm = prepared.run, prepared.algorithm
     state = jax.tree.map(lambda x: x[0], course.state)
     rollout = seconds_in_a_loop(
         lambda params: algorithm.collect(state._replace(params=params)), state.params
@@ -190,6 +198,26 @@ def measure(prepared: Prepared, parts: bool = True) -> dict[str, Any]:
     vae = vae_seconds(run, algorithm, state) if run.vae else 0.0
     shares = {"rollout": rollout / best, "vae": vae / best, "policy": 1 - (rollout + vae) / best}
     return result | shares
+
+
+def describe(prepared: Prepared, update_s: float, peak: float) -> dict[str, Any]:
+    """Return what is reported of a run whose updates were timed."""
+    run, env = prepared.run, prepared.env
+    gflop = run.seeds * update_gflop(run, env)
+    return {
+        "method": run.method,
+        "workers": run.workers,
+        "seeds": run.seeds,
+        "vae_batch": run.vae.batch if run.vae else None,
+        "frames_per_s": run.seeds * run.frames_per_update(env.env.horizon) / update_s,
+        "update_ms": 1e3 * update_s,
+        "gflop": gflop,
+        "peak_gflops": peak,
+        "of_peak": gflop / update_s / peak,
+        "compile_s": prepared.compile_s,
+        "traces": prepared.traces,
+        "peak_mib": peak_bytes(prepared.updates) / 2**20,
+    }
 
 
 def vae_seconds(run: Run, algorithm: Algorithm, state: Any) -> float:
@@ -215,7 +243,6 @@ def machine() -> dict[str, Any]:
         "device": f"{device.platform} {device.device_kind}",
         "jax": jax.__version__,
         "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
-        "peak_gflops": matmul_peak(),
     }
 
 
@@ -242,9 +269,8 @@ def bench(
         what = "gpu" if on_cpu else "training"
         raise ConfigError(f"bench {what}: JAX's default device is {jax.devices()[0].device_kind}")
     console, facts = Console(), machine()
-    peak = facts["peak_gflops"]
     where = f"one core of {facts['processor']}" if on_cpu else facts["device"]
-    table = Table(title=f"gridworld, {where}: matmul peak {peak:,.0f} GFLOP/s")
+    table = Table(title=f"gridworld, {where}")
     for name in COLUMNS:
         table.add_column(name, justify="right")
     runs = [
@@ -256,15 +282,14 @@ def bench(
     with ThreadPoolExecutor(1 if on_cpu else len(runs)) as pool:
         for prepared in pool.map(prepare, runs) if on_cpu else list(pool.map(prepare, runs)):
             result = measure(prepared, parts=on_cpu)
-            share = result["gflop"] / (result["update_ms"] / 1e3) / peak
-            write(out, facts | result | {"of_peak": share})
+            write(out, facts | result)
             fps = f"{result['frames_per_s']:,.0f}"
             run = prepared.run
             table.add_row(
                 run.method, str(run.workers), str(run.seeds), str(result["vae_batch"] or ""), fps,
                 *(f"{result[part]:.0%}" if part in result else "" for part in PARTS),
-                f"{share:.0%}", f"{result['compile_s']:.1f} s", str(result["traces"]),
+                f"{result['of_peak']:.0%}", f"{result['compile_s']:.1f} s", str(result["traces"]),
                 f"{result['peak_mib']:,.0f} MiB",
             )  # fmt: skip
             console.print(f"{run.method} {run.workers} x {run.seeds}: {fps} frames/s")
-    console.print(table)
+    print_whole(console, table)

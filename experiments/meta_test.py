@@ -7,6 +7,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments.tables import print_whole
 from jaxmeta import rundir
 from jaxmeta.config import Run
 from jaxmeta.env import Binary
@@ -42,4 +43,4 @@ def print_meta_test(
                 returns, reached = (x[seed, of == split, -1] for x in result[policy])
                 count = [f"{reached.sum():.1f} of {len(reached)}"] if goals else []
                 table.add_row(str(seed), split, policy, f"{returns.mean():.2f}", *count)
-    Console().print(table)
+    print_whole(Console(), table)

@@ -18,6 +18,7 @@ from rich.table import Table
 from envs.locomotion.physics import State, physics
 from envs.locomotion.robot import FRAME_SKIP
 from envs.locomotion.robots import ANT, HALF_CHEETAH, xml
+from experiments.tables import print_whole
 from jaxmeta.manifest import now, processor
 from jaxmeta.seeds import ask_for_devices, cores
 
@@ -104,4 +105,4 @@ def bench_physics(out: Path, workers: list[int], engines: list[str]) -> None:
                 cells.append(f"{speed:,.0f} ({speed / bare:.0%})")
             table.add_row(robot, str(count), *cells)
             console.print(robot, count, *cells, highlight=False)
-    console.print(table)
+    print_whole(console, table)

@@ -22,6 +22,7 @@ from experiments.figures import (
 from experiments.page import Section, write_page
 from experiments.record import Results
 from experiments.summary import Row, summary, threshold, undefined, write_summary
+from experiments.tables import print_whole
 from experiments.varied import draw_varied, varied
 from jaxmeta.rundir import POLICIES
 
@@ -109,9 +110,7 @@ def report_group(
     drawings, said = draw_agents(results, folder)
     files, lines = files + drawings, lines + said
     drawn = table(results, rows)
-    needed = console.measure(drawn, options=console.options.update(width=1000)).maximum
-    console.width = max(console.width, needed)  # a number is never cut short
-    console.print(drawn, soft_wrap=False)
+    print_whole(console, drawn)
     console.print(*lines, f"{len(files)} files in {folder}", sep="\n")
     return Report(rows, files), lines
 

@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from experiments.tables import print_whole
 from jaxmeta import rundir, sweeps
 from jaxmeta.config import BASE, Run
 from jaxmeta.errors import ConfigError
@@ -95,9 +96,7 @@ def run_sweep(arguments: dict[str, Any], dry_run: bool) -> int:
         console.print("nothing to do: everything is finished already")
     table = sweeps.results(plan.runs)
     drawn = draw(table)
-    needed = console.measure(drawn, options=console.options.update(width=1000)).maximum
-    console.width = max(console.width, needed)  # a number is never cut short
-    console.print(drawn, soft_wrap=False)
+    print_whole(console, drawn)
     lost = {path for path in plan.runs if rundir.status(path) and rundir.dead_seeds(path)}
     elsewhere = arguments.get("executor") in ("slurm", "print")
     return 1 if lost or (plan.unfinished() and not elsewhere) else 0

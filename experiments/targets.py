@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import workers
-from experiments.bench import machine, measure, prepare, update_seconds
+from experiments.bench import describe, in_turns, machine, prepare
+from experiments.tables import print_whole
 from jaxmeta import buffers
 from jaxmeta.algorithm import hyper
 from jaxmeta.belief import Belief
@@ -53,35 +54,33 @@ class Target(NamedTuple):
         }
 
 
-def speed(run: Run) -> float:
-    """Return the frames per second of a run's training step."""
-    return measure(prepare(run), parts=False)["frames_per_s"]
-
-
-def of_peak(facts: dict[str, Any]) -> Iterator[Target]:
+def of_peak() -> Iterator[Target]:
     """RL2: how near to the matmul peak, and what of it is left with many workers."""
-    few = measure(prepare(Run(method="rl2")), parts=False)
-    gflops = few["gflop"] / (few["update_ms"] / 1e3)
-    share = gflops / facts["peak_gflops"]
-    yield Target("rl2, 16 workers: share of the matmul peak", share, 0.5, few)
-    many = speed(Run(method="rl2", workers=MANY))
-    ratio = many / few["frames_per_s"]
-    yield Target(f"rl2: frames/s of {MANY} workers over those of 16", ratio, 0.8, few)
+    runs = [prepare(Run(method="rl2", workers=count)) for count in (16, MANY)]
+    timed, peak = in_turns(*runs)
+    few, many = (describe(run, one.seconds, peak) for run, one in zip(runs, timed, strict=True))
+    yield Target("rl2, 16 workers: share of the matmul peak", few["of_peak"], 0.5, few)
+    ratio = many["frames_per_s"] / few["frames_per_s"]
+    baseline = {"few": few, "many": many}
+    yield Target(f"rl2: frames/s of {MANY} workers over those of 16", ratio, 0.8, baseline)
 
 
-def pairs(facts: dict[str, Any]) -> Iterator[Target]:
+def pairs() -> Iterator[Target]:
     """LDM: random (latent, step) pairs against all of them, with the gradient's noise."""
-    by_pairs = {}
-    for kind in ("all", "random"):
-        prepared = prepare(Run(method="ldm").replace({"vae.pairs": kind}))
-        taken, course = update_seconds(prepared)
-        by_pairs[kind] = prepared.run.frames_per_update(prepared.env.env.horizon) / taken
-    state = jax.tree.map(lambda x: x[0], course.state)  # some updates old, its replay filled
-    noise = {kind: gradient_noise(state, kind) for kind in by_pairs}
-    baseline = {"frames_per_s": by_pairs, "gradient_noise": noise}
-    ratio = by_pairs["random"] / by_pairs["all"]
+    kinds = ("all", "random")
+    runs = [prepare(Run(method="ldm").replace({"vae.pairs": kind})) for kind in kinds]
+    timed, peak = in_turns(*runs)
+    by_pairs = {
+        kind: describe(run, one.seconds, peak)
+        for kind, run, one in zip(kinds, runs, timed, strict=True)
+    }
+    state = jax.tree.map(lambda x: x[0], timed[1].course.state)  # its replay filled
+    noise = {kind: gradient_noise(state, kind) for kind in kinds}
+    baseline = {"by_pairs": by_pairs, "gradient_noise": noise}
+    of = lambda kind: by_pairs[kind]["frames_per_s"]
+    ratio = of("random") / of("all")
     yield Target("ldm: frames/s of random pairs over those of all", ratio, 6.0, baseline)
-    yield Target("ldm: frames/s with all pairs", by_pairs["all"], 8_000.0, baseline)
+    yield Target("ldm: frames/s with all pairs", of("all"), 8_000.0, baseline)
 
 
 def gradient_noise(state: Any, kind: str) -> float:
@@ -102,7 +101,7 @@ def gradient_noise(state: Any, kind: str) -> float:
     return float(jnp.sqrt(drawn.var(0, ddof=1).sum()) / jnp.linalg.norm(drawn.mean(0)))
 
 
-def cores(facts: dict[str, Any]) -> Iterator[Target]:
+def cores() -> Iterator[Target]:
     """Four seeds of LDM on two cores against one."""
     on = {n: speed_on(sorted(ALLOWED)[:n]) for n in (1, 2)}
     baseline = {"frames_per_s": on, "cores": len(ALLOWED)}
@@ -121,19 +120,18 @@ def speed_on(chosen: list[int]) -> float:
     return float(done.stdout)
 
 
-def methods(facts: dict[str, Any]) -> Iterator[Target]:
+def methods() -> Iterator[Target]:
     """LDM's step against RL2's, many workers, with the settings that we recommend there."""
-    taken = {
-        method: update_seconds(prepare(workers.setting(method, MANY)))[0]
-        for method in ("rl2", "ldm")
-    }
-    baseline = {"update_s": taken, "vae.batch": workers.setting("ldm", MANY).vae.batch}
-    ratio = taken["ldm"] / taken["rl2"]
+    settings = [workers.setting(method, MANY) for method in ("rl2", "ldm")]
+    (rl2, ldm), _ = in_turns(*map(prepare, settings))
+    taken = {"rl2": rl2.seconds, "ldm": ldm.seconds}
+    baseline = {"update_s": taken, "vae.batch": settings[1].vae.batch}
+    ratio = ldm.seconds / rl2.seconds
     yield Target(f"{MANY} workers: time of ldm's step over rl2's", ratio, 1.5, baseline, True)
 
 
 ALLOWED = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-ALL: tuple[Callable[[dict[str, Any]], Iterable[Target]], ...] = (of_peak, pairs, cores, methods)
+ALL: tuple[Callable[[], Iterable[Target]], ...] = (of_peak, pairs, cores, methods)
 
 
 def bench_targets(out: Path) -> None:
@@ -146,7 +144,7 @@ def bench_targets(out: Path) -> None:
         table.add_column(name, justify="left" if name == "target" else "right")
     rows = []
     for measured in ALL:
-        for target in measured(facts):
+        for target in measured():
             rows.append(target.row() | {"machine": facts})
             wanted = f"{'<=' if target.at_most else '>='} {target.goal:,g}"
             number = f"{target.value:,.3g}" if target.value < 100 else f"{target.value:,.0f}"
@@ -154,4 +152,4 @@ def bench_targets(out: Path) -> None:
             console.print(target.name, number, wanted, highlight=False)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, "".join(json.dumps(row) + "\n" for row in rows))
-    console.print(table)
+    print_whole(console, table)

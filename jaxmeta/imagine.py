@@ -70,18 +70,33 @@ class LatentMixture(Wrapper):
         # The belief before this step, as every worker holds it now.
         q = self.belief.posterior(self.params, state.belief)
         z = sample(q, noise_z) if self.imagination.latents == "samples" else q.mean
-        mixed = jnp.einsum("kl,kl->l", task.weights, lax.all_gather(z, WORKERS))  # (Eq. 1)
         if self.imagination.pay == "nothing":
             reward = self.env.reward
             imagined = jnp.float32(reward.low if isinstance(reward, Binary) else 0.0)
         else:
-            dropping = bits if self.imagination.dropout == "on" else None
-            imagined = self.belief.imagine(
-                self.params, mixed, state.obs, action, step.next_obs, dropping, self.vae
-            )
+            imagined = self.imagine(task, z, state.obs, action, step.next_obs, bits)
         paid = jnp.where(task.imagined, imagined, step.reward)
         memory = self.belief.update(self.params, state.belief, action, step.obs, paid)
         return MixtureState(inner, step.obs, memory), step._replace(reward=paid)
+
+    def imagine(
+        self, task: MixtureTask, z: Array, obs: Array, action: Array, next_obs: Array, bits: Array
+    ) -> Array:
+        """Return what the mixed latent says of a mixture worker's step; of others', anything.
+
+        What is gathered is the same for every worker, so that `vmap` computes it once per
+        group: only the mixture workers' steps are decoded, not all.
+        """
+        mine = (task.imagined, task.weights, obs, action, next_obs, bits)
+        group, z = lax.all_gather((mine, z), WORKERS)
+        _, who = lax.top_k(group[0].astype(jnp.float32), self.imagination.mixture)  # [M]
+        _, weights, obs, action, next_obs, bits = jax.tree.map(lambda x: x[who], group)
+        mixed = jnp.einsum("mkl,kl->ml", weights, z)  # (Eq. 1)
+        dropping = bits if self.imagination.dropout == "on" else None
+        decode = lambda *step: self.belief.imagine(self.params, *step, self.vae)
+        axes = (0, 0, 0, 0, None if dropping is None else 0)
+        rewards = jax.vmap(decode, in_axes=axes)(mixed, obs, action, next_obs, dropping)
+        return jnp.where(who == lax.axis_index(WORKERS), rewards, 0.0).sum()
 
 
 def latent_mixture(

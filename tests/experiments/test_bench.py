@@ -57,7 +57,7 @@ def test_a_target_is_met_on_its_side_of_the_goal(value, at_most, met):
 
 def test_targets_are_written_anew_one_line_each(monkeypatch, tmp_path):
     given = [Target("a", 1.0, 2.0, {}), Target("b", 3.0, 2.0, {})]
-    monkeypatch.setattr(targets, "ALL", (lambda facts: given,))
+    monkeypatch.setattr(targets, "ALL", (lambda: given,))
     monkeypatch.setattr(targets, "ALLOWED", set())
     monkeypatch.setattr(targets, "machine", lambda: {"processor": "some"})
     for _ in range(2):
