@@ -1,6 +1,5 @@
 """The figures of a report that need the agents themselves, as far as there are checkpoints."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -109,18 +108,23 @@ def draw_latents(results: list[Results], folder: Path) -> tuple[list[Path], list
     from experiments import latent_figures, latents  # import jax
 
     by: latent_figures.By = []
+    remarks, files = [], []
     for result in results:
-        with contextlib.suppress(CheckpointError, ConfigError):  # `draw_motions` says why
-            by.append((result, latents.latents_of(result.path, result.living)))
+        try:
+            found = latents.latents_of(result.path, result.living)
+        except (CheckpointError, ConfigError) as error:
+            remarks.append(f"{result.label}: no beliefs of its agent: {error}")
+            continue
+        if found:
+            by.append((result, found))
     if not by:
-        return [], []
-    files: list[Path] = []
+        return [], remarks
     one = next(iter(by[0][1].values()))
     if one.names:
         files += save(latent_figures.draw_families(by), folder, "latents")
     if one.targets is not None:
         files += save(latent_figures.draw_targets(by), folder, "linearity")
-    return files, latent_figures.remarks(by)
+    return files, remarks + latent_figures.remarks(by)
 
 
 def draw_imagined_goals(results: list[Results], folder: Path) -> list[Path]:

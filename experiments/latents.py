@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxmeta import rundir
 from jaxmeta.agent import Params, greedy
-from jaxmeta.errors import ConfigError
 from jaxmeta.evaluation import evaluation_key, evaluation_tasks
 from jaxmeta.loading import build, read_result
 from jaxmeta.rollout import adaptation
@@ -28,10 +27,10 @@ class Latents(NamedTuple):
 
 
 def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
-    """Return a run's beliefs by seed, of the last greedy agents.
+    """Return a run's beliefs by seed, of the last greedy agents: {} if it acts on no latent.
 
     Raises:
-      ConfigError: no checkpoint, code from a file is needed, or the method has no latent.
+      ConfigError: no checkpoint, or code from a file is needed.
       CheckpointError: all checkpoints are damaged.
     """
     run = rundir.read_run(path)
@@ -39,7 +38,7 @@ def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
     env, algorithm = build(run)
     latent = algorithm.latent
     if latent is None:
-        raise ConfigError(f"{path}: {run.method} acts on no latent")
+        return {}
     params = jax.tree.map(lambda x: x[np.array(seeds)], read_result(path).params)
     tasks, described = evaluation_tasks(env)
     agent = greedy(algorithm.agent)

@@ -40,6 +40,20 @@ def test_flops_grow_with_workers_and_seeds_alone(measured):
     assert twice == pytest.approx(2 * one)
 
 
+def test_nothing_compiles_while_a_processor_is_measured(measured, monkeypatch, tmp_path):
+    prepared, result = measured
+    done = []
+    shares = dict.fromkeys(bench.PARTS, 0.5)
+    monkeypatch.setattr(bench, "prepare", lambda run: done.append("prepared") or prepared)
+    monkeypatch.setattr(
+        bench, "measure", lambda prepared, parts: done.append("measured") or result | shares
+    )
+    bench.bench(tmp_path / "bench.jsonl", ["rl2", "ldm"], [16], [1])
+    assert done == ["prepared", "measured"] * 2
+    rows = [json.loads(line) for line in (tmp_path / "bench.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 and rows[0]["of_peak"] == result["of_peak"]
+
+
 def test_a_gpus_table_needs_a_gpu(tmp_path):
     with pytest.raises(ConfigError, match="bench gpu: JAX's default device is cpu"):
         bench.bench(tmp_path / "bench.jsonl", ["rl2"], [16], [1], accelerated=True)

@@ -5,8 +5,9 @@ import pytest
 
 import jaxmeta
 from experiments import latent_figures, latents
+from experiments.agent_figures import draw_agents
 from experiments.record import read_results
-from jaxmeta.errors import ConfigError
+from jaxmeta.config import Run
 from tests.tiny import tiny_run
 from tests.written import two_episodes, write_run
 
@@ -74,7 +75,14 @@ def test_families_are_coloured_and_their_purity_said(run):
     assert "by seed: 1.00 (by chance 0.4" in said
 
 
-def test_methods_without_a_latent_are_refused(tmp_path):
+def test_methods_without_a_latent_have_no_beliefs(tmp_path):
     path = write_run(tmp_path / "a", two_episodes(), [[1]], [[1]])
-    with pytest.raises(ConfigError, match="rl2 acts on no latent"):
-        latents.latents_of(path, [0])
+    assert latents.latents_of(path, [0]) == {}
+
+
+def test_a_report_says_why_beliefs_are_not_drawn(tmp_path):
+    run = Run(method="moss", env="half-cheetah-multi-task")
+    result = read_results(write_run(tmp_path / "a", run, [[1]], [[1]]))
+    files, (said,) = draw_agents([result._replace(label="MoSS")], tmp_path / "figures")
+    assert files == []
+    assert said.startswith("MoSS: no beliefs of its agent") and "holds no checkpoint" in said

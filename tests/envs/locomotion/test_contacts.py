@@ -18,7 +18,7 @@ from envs.locomotion.physics import physics
 from envs.locomotion.robots import ANT, xml
 from jaxmeta.config import Run
 from jaxmeta.errors import ConfigError
-from tests.envs.locomotion.test_physics import MEDIAN, SKIP, hasty, mj_steps, situations
+from tests.envs.locomotion.test_physics import MEDIAN, SKIP, hasty_euler, mj_steps, situations
 
 COUNT = 32  # situations
 EULER = xml(ANT).replace('integrator="RK4"', "")  # a quarter of the passes that MJX compiles
@@ -38,13 +38,6 @@ def stepped(backend: str, forces: bool):
     qpos, qvel, warmstart, ctrl = (jnp.asarray(x, jnp.float32) for x in situations(ANT, COUNT))
     before = jax.vmap(body.begin)(qpos, qvel)._replace(warmstart=warmstart)
     return jax.jit(jax.vmap(body.step))(before, ctrl), given(before, ctrl)
-
-
-def hasty_euler():
-    """Return the model that MJX steps here."""
-    model = hasty(ANT)
-    model.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
-    return model
 
 
 def given(states, ctrl):
@@ -80,7 +73,7 @@ def test_mjxs_forces_are_cs_in_the_same_state():
     """Relative errors of forces; MJX's contact frames, uncorrected, miss by tenths."""
     after, (_, _, _, ctrl) = stepped("mjx", True)
     reached = zip(*given(after, ctrl), strict=True)
-    want = np.stack([forces_in(hasty_euler(), *state) for state in reached])
+    want = np.stack([forces_in(hasty_euler(ANT), *state) for state in reached])
     size = np.abs(want).max(1)
     touching = size > 0
     error = np.abs(after.forces - want).max(1)[touching] / size[touching]
@@ -95,7 +88,7 @@ def test_what_moves_is_the_same_with_and_without():
     for name in ("qpos", "qvel", "warmstart", "torso", "bad"):
         np.testing.assert_array_equal(getattr(after, name), getattr(plain, name))
     in_mjx, _ = stepped("mjx", True)
-    want = mj_steps(hasty_euler(), situations(ANT, COUNT))
+    want = mj_steps(hasty_euler(ANT), situations(ANT, COUNT))
     for got, known, median in zip(in_mjx, want, MEDIAN, strict=False):
         assert np.median(np.abs(got - known).max(1)) < median
 

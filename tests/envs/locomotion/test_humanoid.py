@@ -17,7 +17,7 @@ from tests.envs.locomotion.test_physics import (
     MEDIAN,
     SKIP,
     WORST,
-    hasty,
+    hasty_euler,
     mj_steps,
     situations,
     state_of,
@@ -163,8 +163,7 @@ def test_a_step_of_mjx_is_mj_steps():
     body = physics(xml(HUMANOID).replace(' integrator="RK4"', ""), SKIP, "mjx")
     ctrl = jnp.asarray(given[3], jnp.float32)
     after = jax.jit(jax.vmap(body.step))(state_of(body, given), ctrl)
-    model = hasty(HUMANOID)
-    model.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
+    model = hasty_euler(HUMANOID)
     for got, known, median, worst in zip(
         after, mj_steps(model, given), MEDIAN, WORST, strict=False
     ):

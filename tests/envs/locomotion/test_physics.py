@@ -146,6 +146,13 @@ def hasty(robot):
     return model
 
 
+def hasty_euler(robot):
+    """Return that model with the integrator that MJX compiles in seconds."""
+    model = hasty(robot)
+    model.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
+    return model
+
+
 @pytest.mark.parametrize("robot, worst", [(ANT, 0.05), (HALF_CHEETAH, 1e-9), (HUMANOID, 0.01)])
 def test_mjxs_iterations_are_enough(robot, worst):
     """Velocities err by 0.1 % of the speed at most in nine of ten cases, in C and float64."""

@@ -13,7 +13,14 @@ from envs.locomotion.physics import physics
 from envs.locomotion.robots import WALKER, xml
 from envs.locomotion.walker import Multipliers, walker_random_params
 from jaxmeta.errors import ConfigError
-from tests.envs.locomotion.test_physics import MEDIAN, SKIP, WORST, hasty, situations, state_of
+from tests.envs.locomotion.test_physics import (
+    MEDIAN,
+    SKIP,
+    WORST,
+    hasty_euler,
+    situations,
+    state_of,
+)
 from tests.envs.locomotion.test_tasks import Recorded
 
 
@@ -70,8 +77,7 @@ def test_bodies_do_not_outlive_their_step():
 def test_a_step_of_mjx_is_mj_steps_with_that_body():
     given, fields = situations(WALKER), body_fields()
     after = stepped("mjx", given, fields, xml(WALKER).replace('integrator="RK4"', ""))
-    model = hasty(WALKER)
-    model.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
+    model = hasty_euler(WALKER)
     want = steps_by_body(model, given, fields)
     for got, known, median, worst in zip(after, want, MEDIAN, WORST, strict=False):
         error = np.abs(got - known).max(1)
