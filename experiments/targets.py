@@ -75,19 +75,26 @@ def pairs() -> Iterator[Target]:
         for kind, run, one in zip(kinds, runs, timed, strict=True)
     }
     state = jax.tree.map(lambda x: x[0], timed[1].course.state)  # its replay filled
-    noise = {kind: gradient_noise(state, kind) for kind in kinds}
-    baseline = {"by_pairs": by_pairs, "gradient_noise": noise}
+    baseline = {"by_pairs": by_pairs, "gradient_noise": gradient_noise(state, kinds)}
     of = lambda kind: by_pairs[kind]["frames_per_s"]
     ratio = of("random") / of("all")
     yield Target("ldm: frames/s of random pairs over those of all", ratio, 6.0, baseline)
     yield Target("ldm: frames/s with all pairs", of("all"), 8_000.0, baseline)
 
 
-def gradient_noise(state: Any, kind: str) -> float:
-    """Return the deviation of the ELBO's gradient on one batch, as a share of its norm.
+def gradient_noise(state: Any, kinds: tuple[str, ...]) -> dict[str, float]:
+    """Return the deviation of the ELBO's gradient on one batch, by kind of pairs.
 
-    What varies is what an update draws: latents, dropout, and with random pairs the pairs.
+    As a share of the norm of its mean with all pairs, which every kind has in expectation. What
+    varies is what an update draws: latents, dropout, and with random pairs the pairs.
     """
+    drawn = {kind: gradients(state, kind) for kind in kinds}
+    norm = jnp.linalg.norm(drawn["all"].mean(0))
+    return {kind: float(jnp.sqrt(x.var(0, ddof=1).sum()) / norm) for kind, x in drawn.items()}
+
+
+def gradients(state: Any, kind: str) -> jax.Array:
+    """Return gradients of the ELBO on one batch, [DRAWS, parameters]."""
     run = Run(method="ldm").replace({"vae.pairs": kind})
     belief = build(run)[1].belief
     assert isinstance(belief, Belief)
@@ -97,8 +104,7 @@ def gradient_noise(state: Any, kind: str) -> float:
         of = lambda params: belief.elbo(params, batch, key, hyper(run).vae)[0]
         return ravel_pytree(jax.grad(of)(state.params))[0]
 
-    drawn = jax.lax.map(gradient, jax.random.split(jax.random.key(1), DRAWS))
-    return float(jnp.sqrt(drawn.var(0, ddof=1).sum()) / jnp.linalg.norm(drawn.mean(0)))
+    return jax.lax.map(gradient, jax.random.split(jax.random.key(1), DRAWS))
 
 
 def cores() -> Iterator[Target]:
