@@ -105,7 +105,9 @@ def update_gflop(run: Run, env: Trial) -> float:
         total += 3 * steps_taken * vae.batch * (belief * steps + decoder)
         if run.imagination:
             inputs = vae.latent + sizes.state_embedding
-            total += run.workers * steps * (belief + chain(inputs, *vae.decoder_layers, 1))
+            mixtures = run.workers // run.group * run.imagination.mixture
+            decoding = mixtures * chain(inputs, *vae.decoder_layers, 1)
+            total += steps * (run.workers * belief + decoding)
     return 2 * total / 1e9
 
 
