@@ -49,8 +49,7 @@ moss-multitask: ## MoSS with four components and with one on tasks of seven kind
 moss-ablation: ## MoSS without one of its parts
 ant-goal: ## Figures 7 and 8c: all methods on the Ant's goals, 8 seeds of 200M frames
 
-# A core and a compilation cache (which JAX does not write atomically) for each of two workers, who
-# begin with half of the files each: a file's tests share programs.
+# A core for each of two workers, who begin with half of the files each: a file's tests share programs.
 PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 
 test: $(STAMP) ## lint, types and the tests that CI runs

@@ -15,8 +15,7 @@ from tests.tiny import tiny_run
 
 REPO = Path(__file__).parent.parent
 CLOCK = ("wall_s", "frames_per_s")  # the keys of metrics.jsonl that two runs differ in
-# One per worker of `make test`: JAX may read what another is still writing.
-CACHE = REPO / ".cache" / f"jax-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+CACHE = REPO / ".cache" / "jax"  # of both workers of `make test`, and of the processes they start
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(REPO),
     "JAX_COMPILATION_CACHE_DIR": str(CACHE),

@@ -172,7 +172,9 @@ BELIEF_SIZES = {
 }
 
 
-@pytest.mark.parametrize("method", BELIEF_SIZES)
+@pytest.mark.parametrize(
+    "method", ["moss", pytest.param("varibad-off-policy", marks=pytest.mark.slow)]
+)
 def test_off_policy_methods_steer(method):
     """As RL2 does with PPO above; a belief that reads rewards wrongly costs up to 1.5 a step."""
     sizes = OFF_POLICY_SIZES | BELIEF_SIZES[method]
@@ -187,7 +189,7 @@ def test_off_policy_methods_steer(method):
 BANDIT_OPTIMUM = np.array([3.5, 4.0])
 
 
-@pytest.mark.parametrize("method", ["varibad", "ldm"])
+@pytest.mark.parametrize("method", [pytest.param("varibad", marks=pytest.mark.slow), "ldm"])
 def test_every_method_remembers_one_reward_of_a_foreign_bandit(method):
     """RL2 does so below, by the command line."""
     assert (learned(probe_run(BANDIT, method, 2, 400, 4)) >= 0.95 * BANDIT_OPTIMUM).all()

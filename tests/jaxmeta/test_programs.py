@@ -70,7 +70,13 @@ def test_metrics_stay_finite_and_seeds_differ(method):
     assert progress.total["policy_loss"][0] != progress.total["policy_loss"][1]
 
 
-@every_method
+@pytest.mark.parametrize(
+    "method",
+    [
+        method if method in ("rl2", "ldm", "moss") else pytest.param(method, marks=pytest.mark.slow)
+        for method in METHODS + OFF_POLICY
+    ],
+)
 def test_vmapped_seeds_give_what_a_loop_gives(method):
     made = program(method)
     looped = made.algorithm.params(advance(made, made.start, 0, 1).state)

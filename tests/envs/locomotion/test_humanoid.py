@@ -158,6 +158,7 @@ def test_directions_are_uniform_in_every_split(split):
         np.testing.assert_allclose(made().eval_tasks(split), evenly, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_of_mjx_is_mj_steps():
     given = situations(HUMANOID)
     body = physics(xml(HUMANOID).replace(' integrator="RK4"', ""), SKIP, "mjx")
