@@ -123,7 +123,7 @@ def test_mixture_trajectories_never_reach_the_replay():
     stored = np.asarray(states.replay.data.reward)[0, :15]
     assert (np.asarray(states.replay.seen) == 15).all()
     assert np.isin(stored, np.float32([-0.1, 1.0])).all()
-    rollout, imagined = made.algorithm.collect(jax.tree.map(lambda x: x[0], states))
+    rollout, imagined = jax.jit(made.algorithm.collect)(jax.tree.map(lambda x: x[0], states))
     paid = np.asarray(rollout.transitions.reward)[:, 0]  # the first group, [T, W]
     real = np.isin(paid, np.float32([-0.1, 1.0])).all(0)
     np.testing.assert_array_equal(real, ~np.asarray(imagined)[0])

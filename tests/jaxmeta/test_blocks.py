@@ -41,7 +41,9 @@ def test_every_worker_counts_once(monkeypatch, workers, at_once, count):
     np.testing.assert_allclose(found["memory"], (workers - 1) / 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["rl2", pytest.param("varibad", marks=pytest.mark.slow), "ldm"])
+@pytest.mark.parametrize(
+    "method", ["rl2", *(pytest.param(m, marks=pytest.mark.slow) for m in ("varibad", "ldm"))]
+)
 def test_an_update_does_not_depend_on_the_blocks(monkeypatch, method):
     run = tiny_run(method)
 

@@ -73,7 +73,7 @@ def test_metrics_stay_finite_and_seeds_differ(method):
 @pytest.mark.parametrize(
     "method",
     [
-        method if method in ("rl2", "ldm", "moss") else pytest.param(method, marks=pytest.mark.slow)
+        method if method in ("rl2", "ldm") else pytest.param(method, marks=pytest.mark.slow)
         for method in METHODS + OFF_POLICY
     ],
 )
