@@ -170,12 +170,12 @@ def in_turns(*runs: Prepared) -> tuple[list[Timed], float]:
         course = jax.block_until_ready(prepared.updates(course, jnp.int32(0), jnp.int32(count)))
         return Timed((time.perf_counter() - start) / count, course)
 
+    whole = SECONDS.get(jax.default_backend(), OTHERWISE)
     now, counts, peak = [], [], 0.0
     for prepared in runs:
         first = timed(prepared, prepared.course, 1)
         about = timed(prepared, first.course, 3)
         now.append(about._replace(seconds=float("inf")))
-        whole = SECONDS.get(jax.default_backend(), OTHERWISE)
         counts.append(max(2, int(whole / about.seconds)))
     for _ in range(REPEATS):
         peak = max(peak, matmul_peak())

@@ -82,20 +82,19 @@ class LatentMixture(Wrapper):
     def imagine(
         self, task: MixtureTask, z: Array, obs: Array, action: Array, next_obs: Array, bits: Array
     ) -> Array:
-        """Return what the mixed latent says of a mixture worker's step; of others', anything.
+        """Return what the mixed latent says of a mixture worker's step; 0 for normal workers.
 
         What is gathered is the same for every worker, so that `vmap` computes it once per
-        group: only the mixture workers' steps are decoded, not all.
+        group: only the steps of its `imagination.mixture` mixture workers are decoded.
         """
-        mine = (task.imagined, task.weights, obs, action, next_obs, bits)
-        group, z = lax.all_gather((mine, z), WORKERS)
-        _, who = lax.top_k(group[0].astype(jnp.float32), self.imagination.mixture)  # [M]
-        _, weights, obs, action, next_obs, bits = jax.tree.map(lambda x: x[who], group)
-        mixed = jnp.einsum("mkl,kl->ml", weights, z)  # (Eq. 1)
         dropping = bits if self.imagination.dropout == "on" else None
-        decode = lambda *step: self.belief.imagine(self.params, *step, self.vae)
-        axes = (0, 0, 0, 0, None if dropping is None else 0)
-        rewards = jax.vmap(decode, in_axes=axes)(mixed, obs, action, next_obs, dropping)
+        mine = (task.weights, obs, action, next_obs, dropping)
+        imagined, z, group = lax.all_gather((task.imagined, z, mine), WORKERS)
+        _, who = lax.top_k(imagined.astype(jnp.float32), self.imagination.mixture)  # [M]
+        weights, *steps = jax.tree.map(lambda x: x[who], group)
+        mixed = jnp.einsum("mkl,kl->ml", weights, z)  # (Eq. 1)
+        decode = lambda z, *step: self.belief.imagine(self.params, z, *step, self.vae)
+        rewards = jax.vmap(decode)(mixed, *steps)
         return jnp.where(who == lax.axis_index(WORKERS), rewards, 0.0).sum()
 
 

@@ -76,3 +76,21 @@ def test_every_window_counts_once(monkeypatch, windows, at_once, count):
     assert set(seen) == {windows // count}
     np.testing.assert_allclose(found["sum"], (x + x[:, :1]).T)
     np.testing.assert_allclose(found["alone"], x[None, :, 0])
+
+
+@pytest.mark.parametrize(("trials", "at_once", "count"), [(6, 6, 1), (6, 4, 2), (7, 4, 7)])
+def test_every_trial_is_explained_once_with_its_gradient(monkeypatch, trials, at_once, count):
+    monkeypatch.setattr(blocks, "TRIALS_AT_ONCE", {"cpu": at_once})
+    x, scale = np.arange(3.0 * trials).reshape(trials, 3), np.float32(0.1)
+
+    def explained(scale, x, y):
+        return blocks.by_trial(lambda x, y: {"sin": jax.numpy.sin(scale * x) * y}, x, y)["sin"]
+
+    np.testing.assert_allclose(
+        explained(scale, x, x[:, 0]), np.sin(0.1 * x) * x[:, :1], rtol=1e-5, atol=1e-5
+    )
+    total = lambda scale: explained(scale, x, x[:, 0]).sum()
+    slope = (np.cos(0.1 * x) * x * x[:, :1]).sum()
+    np.testing.assert_allclose(jax.jit(jax.grad(total))(scale), slope, rtol=1e-4)
+    compiled = jax.jit(lambda x: explained(scale, x, x[:, 0])).lower(x).as_text()
+    assert ("while" in compiled) == (count > 1)

@@ -244,6 +244,14 @@ def test_paid_nothing_mixture_workers_never_meet_a_goal():
     np.testing.assert_array_equal(tr.reward[:, ~IMAGINED], tr.env_reward[:, ~IMAGINED])
 
 
+def test_without_mixture_workers_all_are_paid_the_truth():
+    run, env, belief, params = make()
+    run = run.replace({"imagination.normal": WORKERS, "imagination.mixture": 0})
+    nobody = np.zeros(WORKERS, bool)
+    _, tr = rollout(wanderer, run, env, belief, params, np.zeros_like(ONE_EACH), nobody)
+    np.testing.assert_array_equal(tr.reward, tr.env_reward)
+
+
 def test_means_pay_the_same_for_the_same_step():
     run, env, belief, params = make(latents="means", dropout="off")
     _, tr = rollout(idler, run, env, belief, indifferent(params), ONE_EACH)
