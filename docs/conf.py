@@ -11,7 +11,7 @@ import textwrap
 from typing import Any
 
 import jaxmeta
-from jaxmeta.settings import allowed, shown
+from jaxmeta.config.fields import allowed, shown
 
 ROOMS = ("jaxmeta", "envs", "experiments")
 

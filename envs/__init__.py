@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxmeta.registry import EnvSpec
+from jaxmeta.config.registry import EnvSpec
 
 # Lee & Chung 2021 and its public code: LDM's gridworld encoders see no action, its policy
 # sees no observation, its decoder reads the latent and the next state.

@@ -13,12 +13,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments.launch import HOW, how_options, train_in
-from jaxmeta import registry, signals
-from jaxmeta.config import BASE, Run
+from experiments.cli.train import HOW, how_options, train_in
+from jaxmeta.config import registry
+from jaxmeta.config.fields import field_names
+from jaxmeta.config.options import SECTIONS
+from jaxmeta.config.run import BASE, Run
 from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError, PeerLost, Preempted
-from jaxmeta.sections import SECTIONS
-from jaxmeta.settings import field_names
+from jaxmeta.training import stop_signals
 
 
 class Parser(argparse.ArgumentParser):
@@ -154,7 +155,7 @@ def run_of(args: argparse.Namespace) -> Run:
 
 def list_all() -> None:
     """Print studies, environments and methods."""
-    from experiments.study import STUDIES
+    from experiments.studies.run_study import STUDIES
 
     print("studies:")
     for name, study in STUDIES.items():
@@ -177,25 +178,25 @@ def train_command(args: argparse.Namespace) -> int:
 
 def resume_command(args: argparse.Namespace) -> int:
     """Go on with a run, or with a sweep's program; a folder may name no code to execute."""
-    from jaxmeta import rundir
-    from jaxmeta.sweeps import PROGRAM
+    from jaxmeta.rundir import claim
+    from jaxmeta.sweeps.plan import PROGRAM
 
     if (args.dir / PROGRAM).is_file():
         if args.mesh or args.num_processes:
             raise ConfigError(f"mesh, num_processes: not for a part of a sweep, as {args.dir} is")
-        from experiments.progress import train_program_with_progress
+        from experiments.terminal.training_display import train_program_with_progress
 
         train_program_with_progress(args.dir, args.checkpoint_every)
         print(f"{args.dir}: finished")
         return 0
-    run = rundir.read_run(args.dir)
-    rundir.refuse_named_code(run)
+    run = claim.read_run(args.dir)
+    claim.refuse_named_code(run)
     return train_in(run, args.dir, args)
 
 
 def sweep_command(args: argparse.Namespace) -> int:
     """Run what a file describes; return the exit code."""
-    from experiments.sweepfile import read_sweep, run_sweep
+    from experiments.cli.sweep import read_sweep, run_sweep
 
     chosen = ("out", "executor", "workers", "checkpoint_every")
     given = {k: v for k in chosen if (v := getattr(args, k)) is not None}
@@ -204,16 +205,16 @@ def sweep_command(args: argparse.Namespace) -> int:
 
 def evaluate_command(args: argparse.Namespace) -> None:
     """Evaluate a run's agents and print the N-th episode's results."""
-    from jaxmeta import rundir
+    from jaxmeta.rundir import claim
 
-    run = rundir.read_run(args.dir)
-    splits = {task["split"] for task in rundir.read_tasks(args.dir)}
+    run = claim.read_run(args.dir)
+    splits = {task["split"] for task in claim.read_tasks(args.dir)}
     if args.split is not None and args.split not in splits:
         raise ConfigError(f"split = {args.split!r}: must be one of {', '.join(sorted(splits))}")
     if args.rollouts < 1:
         raise ConfigError(f"rollouts = {args.rollouts}: must be a whole number >= 1")
 
-    from experiments.meta_test import print_meta_test
+    from experiments.cli.evaluate import print_meta_test
 
     chosen = [args.split] if args.split else sorted(splits)
     print_meta_test(run, args.dir, chosen, args.rollouts, args.which)
@@ -221,20 +222,20 @@ def evaluate_command(args: argparse.Namespace) -> None:
 
 def report_command(args: argparse.Namespace) -> None:
     """Print the table and draw the figures."""
-    from experiments.report import report
+    from experiments.report.compose import report
 
     report(args.dirs, args.out, args.mix)
 
 
 def video_command(args: argparse.Namespace) -> None:
     """Film one trial."""
-    from experiments.offscreen import choose_library
-    from jaxmeta import rundir
+    from experiments.figures.offscreen import choose_library
+    from jaxmeta.rundir import claim
 
-    rundir.refuse_named_code(rundir.read_run(args.dir))
+    claim.refuse_named_code(claim.read_run(args.dir))
     choose_library()
 
-    from experiments.video import check, film
+    from experiments.figures.trial_video import check, film
 
     out = args.out or args.dir / "figures" / "video.gif"
     task = check(args.dir, args.task, out if args.out else args.dir / out.name)
@@ -248,14 +249,14 @@ def video_command(args: argparse.Namespace) -> None:
 
 def watch_command(args: argparse.Namespace) -> None:
     """Follow a run until it ends."""
-    from experiments.watch import watch
+    from experiments.cli.watch import watch
 
     watch(args.dir, args.every)
 
 
 def study_command(args: argparse.Namespace) -> int:
     """Run a study; return the exit code."""
-    from experiments.study import run_study
+    from experiments.studies.run_study import run_study
 
     given = {k: v for k in ("seeds", "frames") if (v := getattr(args, k)) is not None}
     return run_study(args.name, args.out or Path("runs") / args.name, given, args.only)
@@ -264,19 +265,19 @@ def study_command(args: argparse.Namespace) -> int:
 def bench_command(args: argparse.Namespace) -> None:
     """Measure speed: of training and of the targets on one core of a CPU, of physics on all."""
     if args.what == "physics":
-        from experiments.physics_speed import bench_physics
+        from experiments.bench.physics_speed import bench_physics
 
         bench_physics(args.out, args.workers, args.engines)
         return
     if args.what == "targets":
-        from experiments.targets import bench_targets
+        from experiments.bench.speed_targets import bench_targets
 
         bench_targets(args.out)
         return
     if args.what == "training" and hasattr(os, "sched_setaffinity"):  # before jax has threads
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
-    from experiments.bench import bench
+    from experiments.bench.training_speed import bench
 
     bench(args.out, args.methods, args.workers, args.seeds, accelerated=args.what == "gpu")
 
@@ -309,10 +310,10 @@ def main(argv: list[str] | None = None) -> int:
     except PeerLost as error:
         print(f"jaxmeta: {error}", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        os._exit(signals.EXIT_CODE)  # JAX would wait for those who are gone
+        os._exit(stop_signals.EXIT_CODE)  # JAX would wait for those who are gone
     except Preempted as error:
         print(f"jaxmeta: {error}; the same command goes on", file=sys.stderr)
-        return signals.EXIT_CODE
+        return stop_signals.EXIT_CODE
     except NonFiniteError as error:
         print(f"jaxmeta: no seed is left: {error}", file=sys.stderr)
         return 1

@@ -8,10 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxmeta.agent import Agent, Memory, Params, Transition
-from jaxmeta.belief import Belief
-from jaxmeta.config import Run
-from jaxmeta.env import Array, Env, Key, Task
-from jaxmeta.sections import (
+from jaxmeta.beliefs.variational import Belief
+from jaxmeta.config.options import (
     A2C,
     PPO,
     SAC,
@@ -22,6 +20,8 @@ from jaxmeta.sections import (
     Inference,
     Mixing,
 )
+from jaxmeta.config.run import Run
+from jaxmeta.env import Array, Env, Key, Task
 
 State = Any
 Metrics = dict[str, Array]

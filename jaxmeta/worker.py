@@ -10,11 +10,13 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxmeta import executors, rundir, signals, sweeps
 from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError, Preempted
+from jaxmeta.rundir import claim
+from jaxmeta.sweeps import executors, plan
+from jaxmeta.training import stop_signals
 
 if TYPE_CHECKING:
-    from jaxmeta.session import Status
+    from jaxmeta.training.loop import Status
 
 
 def run_program(
@@ -31,16 +33,16 @@ def run_program(
       ConfigError: it is none, in use, or its runs are of code from a file.
       Exception: what `train` raises.
     """
-    from jaxmeta.training import train_together
+    from jaxmeta.training.train_run import train_together
 
-    runs = sweeps.read_program(path)
-    if rundir.read_manifest(path).get("status") == "finished":
+    runs = plan.read_program(path)
+    if claim.read_manifest(path).get("status") == "finished":
         return
     for folder, run in runs.items():
         own = {name for name in (run.env, run.method) if name in files}
-        rundir.refuse_named_code(run, run.env in own or None, run.method in own or None)
-        rundir.check(run, folder, path.name)
-    rundir.require_free(path)
+        claim.refuse_named_code(run, run.env in own or None, run.method in own or None)
+        claim.check(run, folder, path.name)
+    claim.require_free(path)
     train_together(path, runs, checkpoint_every, watch)
 
 
@@ -57,7 +59,7 @@ def main(words: list[str]) -> int:
         return 2
     except Preempted as error:
         print(f"jaxmeta: {error}", file=sys.stderr)
-        return signals.EXIT_CODE
+        return stop_signals.EXIT_CODE
     except (NonFiniteError, CheckpointError, OSError) as error:
         print(f"jaxmeta: {error}", file=sys.stderr)
         return 1

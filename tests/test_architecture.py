@@ -36,11 +36,11 @@ def test_imports_run_one_way(path):
         assert not rooms(path) & {"envs", "experiments"}
     if room == "envs":
         ours = {m for m in imports(path) if m.split(".")[0] in ("jaxmeta", "experiments")}
-        allowed = ("jaxmeta.env", "jaxmeta.errors", "jaxmeta.registry")
+        allowed = ("jaxmeta.env", "jaxmeta.errors", "jaxmeta.config")
         assert all(m.startswith(allowed) for m in ours), ours
     if path.parent.name == "algorithms" or room == "jaxmeta":
         assert not any(m.startswith("jaxmeta.algorithms") for m in imports(path))
-    if path.name != "dists.py":
+    if path.name != "action_distributions.py":
         assert "distrax" not in rooms(path)
 
 

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxmeta.algorithm import Algorithm
-from jaxmeta.config import Run
-from jaxmeta.loading import build
-from jaxmeta.programs import Course, members, run_updates, starter
-from jaxmeta.seeds import over_seeds, seed_mesh
+from jaxmeta.config.run import Run
+from jaxmeta.devices.seed_axis import over_seeds, seed_mesh
+from jaxmeta.training.build import build
+from jaxmeta.training.compiled import Course, members, run_updates, starter
 from jaxmeta.trial import Trial
 from tests import probes
 

@@ -3,8 +3,8 @@
 import csv
 import json
 
-from jaxmeta import rundir
-from jaxmeta.config import Run
+from jaxmeta.config.run import Run
+from jaxmeta.rundir import claim
 
 TRAIN, TEST = [[0, 2], [6, 6]], [[3, 0], [3, 1], [3, 2]]
 # 1,000 frames at 100 frames/s, then 3,000 at 50: 4,000 frames in 70 s.
@@ -28,13 +28,13 @@ def write_run(
     path.mkdir(parents=True)
     tasks = [("train", task) for task in TRAIN] + [(s, task) for s in tests for task in TEST]
     described = [{"split": s, "task": task, "best_return": best} for s, task in tasks]
-    (path / rundir.CONFIG).write_text(run.to_json())
-    (path / rundir.TASKS).write_text(json.dumps(described))
+    (path / claim.CONFIG).write_text(run.to_json())
+    (path / claim.TASKS).write_text(json.dumps(described))
     write_manifest(path, **manifest)
     write_metrics(path, logged)
-    with (path / rundir.EVALUATION).open("w", newline="") as file:
+    with (path / claim.EVALUATION).open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(rundir.EVALUATION_FIELDS)
+        writer.writerow(claim.EVALUATION_FIELDS)
         for seed, values in enumerate(zip(train, test, strict=True)):
             for e, (train_return, test_return) in enumerate(zip(*values, strict=True)):
                 for policy, bonus in (("greedy", 0.0), ("sampled", 0.25)):
@@ -49,11 +49,11 @@ def write_run(
 
 
 def write_manifest(path, **manifest):
-    (path / rundir.MANIFEST).write_text(json.dumps({"status": "running"} | manifest))
+    (path / claim.MANIFEST).write_text(json.dumps({"status": "running"} | manifest))
 
 
 def write_metrics(path, logged):
-    (path / rundir.METRICS).write_text("".join(json.dumps(line) + "\n" for line in logged))
+    (path / claim.METRICS).write_text("".join(json.dumps(line) + "\n" for line in logged))
 
 
 def cut_short(path):

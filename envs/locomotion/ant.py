@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.locomotion.physics import State
 from envs.locomotion.robot import Moved, Robot, ahead, effort, either, heading
-from envs.locomotion.robots import ANT
+from envs.locomotion.robot_models import ANT
 from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
 

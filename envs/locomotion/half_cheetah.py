@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from envs.locomotion.physics import State
 from envs.locomotion.robot import Moved, Robot, effort, either, spread
-from envs.locomotion.robots import HALF_CHEETAH
+from envs.locomotion.robot_models import HALF_CHEETAH
 from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
 

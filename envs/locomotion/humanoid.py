@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.locomotion.physics import State
 from envs.locomotion.robot import Moved, Robot, ahead, effort, heading, spread
-from envs.locomotion.robots import HUMANOID
+from envs.locomotion.robot_models import HUMANOID
 from jaxmeta.env import Array, Key, Task
 
 LOWEST, HIGHEST = 1.0, 2.0  # metres of the torso; outside, it has fallen

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from envs.locomotion.physics import Physics, State, physics
-from envs.locomotion.robots import xml
+from envs.locomotion.robot_models import xml
 from jaxmeta.env import Array, Box, Env, Key, Real, Step, Task
 
 FRAME_SKIP = 5

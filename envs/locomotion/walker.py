@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.locomotion.physics import State
 from envs.locomotion.robot import Moved, Robot, effort, one_of
-from envs.locomotion.robots import WALKER
+from envs.locomotion.robot_models import WALKER
 from jaxmeta.env import Array, Key, Task
 from jaxmeta.errors import ConfigError
 

@@ -1,6 +1,6 @@
 """One short file per method. This module only lists them and imports no jax."""
 
-from jaxmeta.registry import MethodSpec
+from jaxmeta.config.registry import MethodSpec
 
 # Dorfman et al. 2021 (public code): five trials of each of five tasks between updates, all
 # tasks' trials read by encoder and critics alike; our trials come from 25 different tasks.

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmeta import buffers
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import (
     Algorithm,
@@ -22,17 +21,18 @@ from jaxmeta.algorithm import (
     true_return,
     update_key,
 )
-from jaxmeta.belief import variational_belief
-from jaxmeta.belief_learner import belief_learner
-from jaxmeta.config import Run
+from jaxmeta.beliefs.elbo_learner import belief_learner
+from jaxmeta.beliefs.variational import variational_belief
+from jaxmeta.config.run import Run
+from jaxmeta.devices.seed_axis import spread
 from jaxmeta.env import Array, Env, Key
-from jaxmeta.imagine import MixtureTask, latent_mixture, mixture_weights
-from jaxmeta.networks import Encoder
-from jaxmeta.phases import phases
-from jaxmeta.policy import Learned, policy_learner
-from jaxmeta.recurrent import recurrent
+from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture, mixture_weights
+from jaxmeta.nn.networks import Encoder
+from jaxmeta.replay import ring
+from jaxmeta.rl.actor_critic import recurrent
+from jaxmeta.rl.policy_gradient import Learned, policy_learner
+from jaxmeta.rl.update_phases import phases
 from jaxmeta.rollout import WORKERS_AXIS, Rollout, Worker, begin_all, live_all
-from jaxmeta.seeds import spread
 from jaxmeta.trial import Trial
 
 
@@ -42,7 +42,7 @@ class LDMState(NamedTuple):
     params: Params  # groups "encoder" and "policy" (RL); "belief" and "decoder" (VAE)
     learned: Learned
     vae_opt: optax.OptState
-    replay: buffers.Trajectories
+    replay: ring.Trajectories
     key: Key
     update: Array  # []
     hp: Hyper
@@ -54,7 +54,7 @@ class Carry(NamedTuple):
     params: Params
     learned: Learned
     vae_opt: optax.OptState
-    replay: buffers.Trajectories
+    replay: ring.Trajectories
     workers: Worker  # [G, W]
     so_far: Any  # the trial's transitions, [T, G, W]
 
@@ -77,7 +77,7 @@ def ldm(env: Trial, run: Run) -> Algorithm:
             params=params,
             learned=policy.init(params, hp),
             vae_opt=latent.init(params, hp.vae),
-            replay=buffers.empty(buffers.replayed_like(env), run.vae.capacity),
+            replay=ring.empty(ring.replayed_like(env), run.vae.capacity),
             key=jax.random.fold_in(key, 1),
             update=jnp.zeros((), jnp.int32),
             hp=hp,
@@ -168,7 +168,7 @@ def ldm(env: Trial, run: Run) -> Algorithm:
 
             # Only normal workers' trials teach the belief.
             trials = of(jax.tree.map(merge_groups, so_far), normals)
-            replay = phased.store(carry.replay, buffers.replayed(trials), run.vae.replay, k)
+            replay = phased.store(carry.replay, ring.replayed(trials), run.vae.replay, k)
             params, vae_opt, elbo_metrics = latent.learn(
                 params, carry.vae_opt, replay, phased.key(update_key(state, 1), k), hp.vae
             )

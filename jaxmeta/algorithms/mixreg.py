@@ -16,15 +16,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmeta.a2c import loss_towards, targets
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
-from jaxmeta.config import Run
+from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
-from jaxmeta.learner import by_policy, learner
-from jaxmeta.policy import a2c_learner, ppo_learner
-from jaxmeta.ppo import Batch
-from jaxmeta.recurrent import Sequences, recurrent, sequences
+from jaxmeta.rl.a2c import loss_towards, targets
+from jaxmeta.rl.actor_critic import Sequences, recurrent, sequences
+from jaxmeta.rl.on_policy import by_policy, learner
+from jaxmeta.rl.policy_gradient import a2c_learner, ppo_learner
+from jaxmeta.rl.ppo import Batch
 from jaxmeta.rollout import Rollout
 from jaxmeta.trial import Trial
 

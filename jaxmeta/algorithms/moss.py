@@ -1,9 +1,9 @@
 """MoSS (Wang et al. 2023): SAC on a mixture-of-Gaussians belief, inferred at every step."""
 
 from jaxmeta.algorithm import Algorithm
-from jaxmeta.config import Run
-from jaxmeta.inference import mixture_belief
-from jaxmeta.off_policy import off_policy
+from jaxmeta.beliefs.mixture_belief import mixture_belief
+from jaxmeta.config.run import Run
+from jaxmeta.rl.off_policy import off_policy
 from jaxmeta.trial import Trial
 
 

@@ -1,10 +1,10 @@
 """RL2 (Duan et al. 2016): a recurrent policy, trained by RL over whole trials."""
 
 from jaxmeta.algorithm import Algorithm
-from jaxmeta.config import Run
-from jaxmeta.learner import by_policy, learner
-from jaxmeta.policy import policy_learner
-from jaxmeta.recurrent import recurrent
+from jaxmeta.config.run import Run
+from jaxmeta.rl.actor_critic import recurrent
+from jaxmeta.rl.on_policy import by_policy, learner
+from jaxmeta.rl.policy_gradient import policy_learner
 from jaxmeta.trial import Trial
 
 

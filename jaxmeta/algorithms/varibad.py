@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmeta import buffers
-from jaxmeta.a2c import a2c_loss, by_group, descend, policy_optimiser
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
-from jaxmeta.belief import Belief, variational_belief
-from jaxmeta.belief_learner import belief_learner
-from jaxmeta.blocks import average
-from jaxmeta.config import Run
+from jaxmeta.beliefs.elbo_learner import belief_learner
+from jaxmeta.beliefs.variational import Belief, variational_belief
+from jaxmeta.config.run import Run
 from jaxmeta.env import Env, Key
-from jaxmeta.learner import Way, learner
-from jaxmeta.policy import ppo_learner
-from jaxmeta.recurrent import Recurrent, recurrent
+from jaxmeta.nn.cache_blocks import average
+from jaxmeta.replay import ring
+from jaxmeta.rl.a2c import a2c_loss, by_group, descend, policy_optimiser
+from jaxmeta.rl.actor_critic import Recurrent, recurrent
+from jaxmeta.rl.on_policy import Way, learner
+from jaxmeta.rl.policy_gradient import ppo_learner
 from jaxmeta.rollout import Rollout
 from jaxmeta.trial import Trial
 
@@ -61,12 +61,12 @@ def jointly(run: Run, net: Recurrent, belief: Belief) -> Way:
         params: Params,
         opt: optax.OptState,
         rollout: Rollout,
-        replay: buffers.Trajectories,
+        replay: ring.Trajectories,
         key: Key,
         hp: Hyper,
     ) -> tuple[Params, optax.OptState, Metrics]:
         key_batch, key_elbo = jax.random.split(key)
-        batch = buffers.sample(replay, key_batch, run.vae.batch)
+        batch = ring.sample(replay, key_batch, run.vae.batch)
 
         def rl_gradient(rollout: Rollout) -> tuple[Params, Metrics]:
             of = lambda params: a2c_loss(net.evaluate(params, rollout), rollout.transitions, hp.a2c)
@@ -95,7 +95,7 @@ def in_turn(env: Env, run: Run, net: Recurrent, belief: Belief) -> Way:
         params: Params,
         learned: Any,
         rollout: Rollout,
-        replay: buffers.Trajectories,
+        replay: ring.Trajectories,
         key: Key,
         hp: Hyper,
     ) -> tuple[Params, Any, Metrics]:

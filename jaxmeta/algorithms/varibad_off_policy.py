@@ -4,17 +4,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmeta import buffers
 from jaxmeta.agent import Params, Transition
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
-from jaxmeta.belief import variational_belief
-from jaxmeta.config import Run
+from jaxmeta.beliefs.variational import variational_belief
+from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
 from jaxmeta.errors import ConfigError
-from jaxmeta.networks import Encoder, call
-from jaxmeta.off_policy import TaskBelief, descend_often, off_policy
-from jaxmeta.policy import part
-from jaxmeta.recordings import Window, replayed
+from jaxmeta.nn.networks import Encoder, call
+from jaxmeta.replay import ring
+from jaxmeta.replay.task_rows import Window, replayed
+from jaxmeta.rl.off_policy import TaskBelief, descend_often, off_policy
+from jaxmeta.rl.policy_gradient import part
 from jaxmeta.trial import Trial
 
 GROUPS = ("encoder", "decoder")  # what the ELBO trains
@@ -55,14 +55,14 @@ def whole_trial_belief(env: Trial, run: Run) -> TaskBelief:
     def learn(
         params: Params,
         opt: optax.OptState,
-        replay: buffers.Trajectories,
+        replay: ring.Trajectories,
         key: Key,
         hp: Hyper,
         wanted: Array,
     ) -> tuple[Params, optax.OptState, Metrics]:
         def loss(own: Params, key: Key) -> tuple[Array, Metrics]:
             key_batch, key_elbo = jax.random.split(key)
-            trials = replayed(buffers.sample(replay, key_batch, run.vae.batch))
+            trials = replayed(ring.sample(replay, key_batch, run.vae.batch))
             return belief.elbo(own, trials, key_elbo, hp.vae)
 
         times = jnp.where(wanted, run.vae.updates, 0)

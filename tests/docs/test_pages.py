@@ -10,8 +10,8 @@ import pytest
 
 import jaxmeta
 from experiments.__main__ import read_command, run_of
-from jaxmeta.config import Run
-from jaxmeta.sections import PRESETS
+from jaxmeta.config.options import PRESETS
+from jaxmeta.config.run import Run
 from tests.pages import DOCS, PAGES, ROOT, anchors, blocks, links
 
 MAKEFILE = (ROOT / "Makefile").read_text()

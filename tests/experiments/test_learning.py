@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import jaxmeta
-from experiments import beliefs, figures, maps
-from jaxmeta import rundir
+from experiments.analysis import reward_maps, trained_beliefs
+from experiments.figures import learning_curves
 from jaxmeta.agent import Agent
 from jaxmeta.algorithm import hyper
-from jaxmeta.evaluation import evaluate, evaluation_tasks
+from jaxmeta.rundir import claim
+from jaxmeta.training.evaluation import evaluate, evaluation_tasks
 
 BEST_UNTOLD = 17.17  # mean first-episode return on the 18 goals, by the best route past all
 OPTIMUM = 23.278  # the same with the goal known
@@ -24,7 +25,7 @@ def train(out, *options):
     command = [sys.executable, "-m", "experiments", "train", "gridworld", "--out", str(out)]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return rundir.read_evaluation(out)
+    return claim.read_evaluation(out)
 
 
 def greedy_train_return(table, seed, episode):
@@ -80,14 +81,14 @@ def walk(goal, cell):
 
 def believed(folder):
     """Return p(goal) after each training task that a run's agent solves, [solved]."""
-    loaded = beliefs.load_final(figures.read([folder])[0])
+    loaded = trained_beliefs.load_final(learning_curves.read([folder])[0])
     env, params, belief = loaded.world, loaded.params, loaded.algorithm.belief
 
     def one(goal, key):
         played = jaxmeta.adaptation(loaded.algorithm.agent, env, params, goal, key)
-        memory = beliefs.memories(belief, params, played.rollout.transitions)[-1]
+        memory = trained_beliefs.memories(belief, params, played.rollout.transitions)[-1]
         mean = belief.posterior(params, memory).mean
-        rewards = maps.dropout_map(belief, params, hyper(loaded.run).vae, mean, key)
+        rewards = reward_maps.dropout_map(belief, params, hyper(loaded.run).vae, mean, key)
         low, high = env.reward.low, env.reward.high
         return played.reached[-1], (rewards[goal[0], goal[1]] - low) / (high - low)
 
@@ -99,8 +100,10 @@ def believed(folder):
 
 def pays_a_test_cell(folder):
     """Return the share of imagined maps that pay some test cell, as a mixture worker is paid."""
-    result = figures.read([folder])[0]
-    shares = maps.imagined_shares(result, maps.imagine(beliefs.load_final(result)))
+    result = learning_curves.read([folder])[0]
+    shares = reward_maps.imagined_shares(
+        result, reward_maps.imagine(trained_beliefs.load_final(result))
+    )
     return shares["dropout"]["on"]["test"]["paid"]
 
 

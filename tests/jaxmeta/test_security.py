@@ -12,9 +12,9 @@ import pytest
 
 import jaxmeta
 from experiments.__main__ import main
-from jaxmeta import rundir
-from jaxmeta.config import Run
+from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
+from jaxmeta.rundir import claim
 from tests.written import two_episodes, write_run
 
 ROOT = Path(__file__).parents[2]
@@ -266,10 +266,10 @@ COMMANDS = {
 def test_links_are_found(tmp_path, name):
     folder = linked(tmp_path, name)
     with pytest.raises(ConfigError, match=f"{name}: must not be a symbolic link"):
-        rundir.refuse_links(folder)
+        claim.refuse_links(folder)
     (folder / name).unlink()
     (tmp_path / "alias").symlink_to(folder)  # the folder itself may be reached through one
-    rundir.refuse_links(tmp_path / "alias")
+    claim.refuse_links(tmp_path / "alias")
 
 
 @pytest.mark.parametrize("name", LINKS)

@@ -8,15 +8,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.locomotion.ant import (
-    AntDirection,
-    AntDirectionContact,
-    AntGoal,
-    AntGoalContact,
-)
+from envs.locomotion.ant import AntDirection, AntDirectionContact, AntGoal, AntGoalContact
 from envs.locomotion.physics import physics
-from envs.locomotion.robots import ANT, xml
-from jaxmeta.config import Run
+from envs.locomotion.robot_models import ANT, xml
+from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from tests.envs.locomotion.test_physics import MEDIAN, SKIP, hasty_euler, mj_steps, situations
 

@@ -15,7 +15,7 @@ from envs.locomotion.half_cheetah import (
     half_cheetah_velocity_hard,
     half_cheetah_velocity_medium,
 )
-from jaxmeta.config import Run
+from jaxmeta.config.run import Run
 from tests.envs.locomotion.test_tasks import Recorded, radius_law
 
 SPLITS = ("train", "test", "oracle")

@@ -12,7 +12,7 @@ from scipy.stats import kstest
 from envs.locomotion.humanoid import humanoid_direction, humanoid_direction_contact
 from envs.locomotion.physics import physics
 from envs.locomotion.robot import Moved
-from envs.locomotion.robots import HUMANOID, xml
+from envs.locomotion.robot_models import HUMANOID, xml
 from tests.envs.locomotion.test_physics import (
     MEDIAN,
     SKIP,

@@ -11,9 +11,9 @@ import pytest
 
 from envs.locomotion.multi_task import ant_multi_task, half_cheetah_multi_task
 from envs.locomotion.robot import Moved
-from experiments.video import words
-from jaxmeta.config import Run
-from jaxmeta.evaluation import evaluation_tasks
+from experiments.figures.trial_video import words
+from jaxmeta.config.run import Run
+from jaxmeta.training.evaluation import evaluation_tasks
 from jaxmeta.trial import trial
 from tests.envs.locomotion.test_tasks import Recorded
 

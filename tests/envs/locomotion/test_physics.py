@@ -15,7 +15,7 @@ import pytest
 
 from envs.locomotion import c_physics
 from envs.locomotion.physics import Physics, State, physics
-from envs.locomotion.robots import ANT, HALF_CHEETAH, HUMANOID, xml
+from envs.locomotion.robot_models import ANT, HALF_CHEETAH, HUMANOID, xml
 from jaxmeta.errors import ConfigError
 from tests.processes import ENVIRONMENT
 
@@ -241,7 +241,7 @@ import threading
 import jax.numpy as jnp
 import numpy as np
 from envs.locomotion.physics import physics
-from envs.locomotion.robots import HALF_CHEETAH, xml
+from envs.locomotion.robot_models import HALF_CHEETAH, xml
 
 robot = physics(xml(HALF_CHEETAH), 5)  # before JAX's first use: it arranges for callbacks
 

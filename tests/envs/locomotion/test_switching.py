@@ -18,10 +18,10 @@ from envs.locomotion.half_cheetah import (
 )
 from envs.locomotion.multi_task import half_cheetah_multi_task
 from envs.switching import fixed_order, switching
-from experiments.motion import body_of, robot_of
-from jaxmeta.config import Run
+from experiments.analysis.robot_motion import body_of, robot_of
+from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.evaluation import evaluation_tasks
+from jaxmeta.training.evaluation import evaluation_tasks
 from jaxmeta.trial import trial
 
 MAKERS = (

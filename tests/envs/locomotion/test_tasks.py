@@ -10,7 +10,7 @@ from scipy.stats import kstest
 
 from envs.locomotion.ant import AntDirection, AntGoal
 from envs.locomotion.half_cheetah import HalfCheetahVelocity
-from jaxmeta.config import Run
+from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.trial import trial
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import kstest
 
 from envs.locomotion.physics import physics
-from envs.locomotion.robots import WALKER, xml
+from envs.locomotion.robot_models import WALKER, xml
 from envs.locomotion.walker import Multipliers, walker_random_params
 from jaxmeta.errors import ConfigError
 from tests.envs.locomotion.test_physics import (

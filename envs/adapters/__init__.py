@@ -1,0 +1,1 @@
+"""From and to the environments of other libraries."""

@@ -1,0 +1,1 @@
+"""Numbers out of run directories, which figures, reports and studies share."""

@@ -1,0 +1,54 @@
+"""Which runs may be compared: those on one version of the environment and of every package."""
+
+import hashlib
+from pathlib import Path
+
+from experiments.analysis.run_record import Origin, Results
+
+
+def alike(results: list[Results], given: list[Path]) -> list[list[Results]]:
+    """Return groups of comparable runs, the largest first; of equal ones, the first given."""
+    ordered = sorted(results, key=lambda result: given.index(result.path))
+    origins = dict.fromkeys(result.origin for result in ordered)
+    groups = [[result for result in results if result.origin == o] for o in origins]
+    return sorted(groups, key=len, reverse=True)
+
+
+def describe(origin: Origin | None) -> list[str]:
+    """Return in words what a run comes from."""
+    if origin is None:
+        return ["no readable manifest"]
+    version, packages = origin
+    return [
+        "environment from a file" if version is None else f"environment version {version}",
+        *(packages or ["no package's version"]),
+    ]
+
+
+def differences(groups: list[list[Results]]) -> list[str]:
+    """Return a line per group: its runs, and in what they differ from the first group."""
+    first, *others = (describe(group[0].origin) for group in groups)
+    said = [first]
+    for words in others:
+        own, lacking = ([w for w in a if w not in b] for a, b in ((words, first), (first, words)))
+        said.append(own or [f"without {word}" for word in lacking])
+    return [
+        f"  {', '.join(str(result.path) for result in group)}: {', '.join(words)}"
+        for group, words in zip(groups, said, strict=True)
+    ]
+
+
+def folder_name(origin: Origin | None) -> str:
+    """Return the name of a further group's folder."""
+    if origin is None:
+        return "figures-unknown"
+    version = "none" if origin.env_version is None else origin.env_version
+    packages = hashlib.sha256(repr(origin.versions).encode()).hexdigest()
+    return f"figures-env-{version}-versions-{packages[:12]}"
+
+
+def mixed(results: list[Results]) -> str:
+    """Return a warning for a table or figure of runs that differ, otherwise nothing."""
+    if len({result.origin for result in results}) < 2:
+        return ""
+    return "Mixed: these runs differ in the environment's version or in a package's."

@@ -1,0 +1,188 @@
+"""A run's directory, read back in whatever state it is: running, cut short, with dead seeds.
+
+This module imports neither jax nor matplotlib, and only reads.
+"""
+
+import re
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxmeta.config import registry
+from jaxmeta.config.run import Run
+from jaxmeta.errors import ConfigError
+from jaxmeta.rundir import claim, manifest
+from jaxmeta.rundir.claim import POLICIES, Death, Table
+from jaxmeta.statistics import of_seeds, rows, whole_evaluations
+
+LABELS = {
+    "rl2": "RL²",
+    "mixreg": "Mixreg",
+    "varibad": "variBAD",
+    "ldm": "LDM",
+    "varibad-off-policy": "variBAD, SAC",
+    "moss": "MoSS",
+}
+FIRST_VERSION = 1  # of environments in manifests that are older than versions
+FIRST_PHYSICS = dict.fromkeys(manifest.PHYSICS, "3.17.0")  # the same of packages
+FILES = (claim.TASKS, claim.METRICS, claim.EVALUATION)
+NO_ROWS: Table = {name: np.array([]) for name in claim.EVALUATION_FIELDS}
+
+
+class Origin(NamedTuple):
+    """What runs must have in common to be compared."""
+
+    env_version: int | None  # None: the environment is from a file
+    # "jax 0.10.2" of each package that the numbers come from, or "jax 0.10.2 then 0.11.0" where
+    # the run was resumed under another; empty: not recorded.
+    versions: tuple[str, ...]
+
+
+class Manifest(NamedTuple):
+    """What a reader of results needs of manifest.json."""
+
+    status: str
+    origin: Origin | None  # None: unknown
+    dead: dict[int, Death]  # by seed
+
+
+class Results(NamedTuple):
+    """A run directory, read back; dead seeds have no part in its evaluation."""
+
+    path: Path
+    run: Run
+    label: str
+    status: str
+    origin: Origin | None
+    dead: dict[int, Death]
+    tasks: list[dict]
+    evaluation: Table  # whole evaluations of living seeds only
+    metrics: list[dict]
+    colour: str = ""  # where it is drawn
+    compared: int = 0  # episodes of its trials that are looked at; 0: all
+
+    @property
+    def episodes(self) -> int:
+        """The episodes of a trial, as far as they are looked at."""
+        return self.compared or self.run.trial.episodes
+
+    @property
+    def splits(self) -> list[str]:
+        """The evaluated splits; the training split comes first."""
+        return list(dict.fromkeys(task["split"] for task in self.tasks))
+
+    @property
+    def living(self) -> list[int]:
+        """The seeds that did not die."""
+        return [seed for seed in range(self.run.seeds) if seed not in self.dead]
+
+    @property
+    def frames(self) -> int:
+        """The frames on record, per seed."""
+        logged = [line["frames"] for line in self.metrics]
+        return int(max([*logged, *self.evaluation["frames"]], default=0))
+
+    def of_split(self, split: str) -> list[dict]:
+        """Return a split's tasks."""
+        return [task for task in self.tasks if task["split"] == split]
+
+    def best(self, split: str) -> float | None:
+        """Return the mean optimum of a split's tasks, None where it is unknown."""
+        best = [task["best_return"] for task in self.of_split(split)]
+        return None if None in best else float(np.mean(best))
+
+    def has_goals(self) -> bool:
+        """Whether reaching a goal is defined."""
+        return not np.isnan(self.evaluation["reached"]).all()
+
+    def table(self, policy: str, split: str, episode: int | None = None) -> Table:
+        """Return one policy's rows on one split, by default at the N-th episode."""
+        n = self.episodes if episode is None else episode
+        return rows(self.evaluation, policy=policy, split=split, episode=n)
+
+    def deaths(self) -> list[str]:
+        """Return in words which seeds died."""
+        return [
+            f"seed {seed} died at update {update} ({quantity})"
+            for seed, (update, quantity) in sorted(self.dead.items())
+        ]
+
+
+def name(run: Run) -> str:
+    """Return a run's display name: "RL²", "RL² oracle"."""
+    oracle = " oracle" if run.train_split == "oracle" else ""
+    return LABELS.get(run.method, run.method) + oracle
+
+
+def read_results(path: Path) -> Results:
+    """Read a run directory; what is not there yet, or was cut short, is left out.
+
+    Raises:
+      ConfigError: it holds no run.
+    """
+    run = claim.read_run(path)
+    told = read_manifest(path, run.env)
+    begun = all((path / file).is_file() for file in FILES)
+    tasks = claim.read_tasks(path) if begun else []
+    table = claim.read_evaluation(path) if begun else NO_ROWS
+    alive = set(range(run.seeds)) - told.dead.keys()
+    size = len(alive) * len(POLICIES) * len(tasks) * run.trial.episodes
+    return Results(
+        path=path,
+        run=run,
+        label=name(run),
+        **told._asdict(),
+        tasks=tasks,
+        evaluation=whole_evaluations(of_seeds(table, alive), size),
+        metrics=claim.read_metrics(path) if begun else [],
+    )
+
+
+def read_manifest(path: Path, env: str) -> Manifest:
+    """Return a run's manifest; a missing or bad one has no origin and names no dead seeds."""
+    try:
+        found = claim.read_manifest(path)
+        if not found:
+            return Manifest("without a manifest", None, {})
+        return Manifest(found["status"], origin(found, env), claim.dead_seeds(path))
+    except (ConfigError, AttributeError, LookupError, TypeError, ValueError):
+        return Manifest("with an unreadable manifest", None, {})
+
+
+def origin(found: dict[str, Any], env: str) -> Origin:
+    """Return what a run comes from, by its manifest.
+
+    Raises:
+      ConfigError: an unknown environment.
+      ValueError: no version of the environment, or of a package.
+    """
+    version = found.get("env_version", None if registry.is_file(env) else FIRST_VERSION)
+    if not isinstance(version, int | None):
+        raise ValueError(f"env_version = {version!r}")
+    changes = [entry.get("changed", {}) for entry in found.get("resumed_from", [])]
+    later = [changed["versions"][1] for changed in changes if "versions" in changed]
+    simulated = registry.env_spec(env).simulated
+    made = [counted(versions, simulated) for versions in (found.get("versions", {}), *later)]
+    words = []
+    for package in sorted({name for versions in made for name in versions}):
+        course = [versions.get(package, "unknown") for versions in made]
+        words.append(f"{package} {' then '.join(word for word, _ in groupby(course))}")
+    return Origin(version, tuple(words))
+
+
+def counted(versions: dict[str, str], simulated: bool) -> dict[str, str]:
+    """Return the versions of the packages that an environment's numbers come from.
+
+    Raises:
+      ValueError: one is no version, such as a text that a terminal takes for a command.
+    """
+    for name, version in versions.items():
+        if not re.fullmatch(r"[\w.+!-]{1,99}", name) or not re.fullmatch(
+            r"[\w.+!-]{1,99}", version
+        ):
+            raise ValueError(f"versions: {name!r}: {version!r}")
+    if simulated:
+        return FIRST_PHYSICS | versions if versions else {}
+    return {name: v for name, v in versions.items() if name not in manifest.PHYSICS}

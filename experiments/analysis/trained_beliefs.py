@@ -1,0 +1,79 @@
+"""What a trained agent's belief holds: memories of a trial, mixtures of the workers' latents."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from experiments.analysis.run_record import Results
+from jaxmeta.agent import Params, Transition
+from jaxmeta.algorithm import Algorithm, sample_tasks
+from jaxmeta.beliefs.variational import Belief, sample
+from jaxmeta.config.options import Imagination
+from jaxmeta.config.run import Run
+from jaxmeta.env import Array, Key, Task
+from jaxmeta.errors import ConfigError
+from jaxmeta.imagination.latent_mixture import mixture_weights
+from jaxmeta.rollout import collect
+from jaxmeta.rundir import claim
+from jaxmeta.training.build import build, load
+from jaxmeta.trial import Trial
+
+
+class Loaded(NamedTuple):
+    """A run's final agent, one of its seeds."""
+
+    run: Run
+    world: Trial
+    algorithm: Algorithm
+    params: Params
+
+
+def load_final(result: Results, seed: int | None = None) -> Loaded:
+    """Return the final agent of one of a run's seeds, by default the first living one.
+
+    Raises:
+      ConfigError: there is no checkpoint, or it needs code from a file.
+    """
+    folder = result.path / claim.CHECKPOINTS
+    if not (folder.is_dir() and any(folder.iterdir())):
+        raise ConfigError(f"{result.path} holds no checkpoint")
+    _, params = load(result.path, seed=result.living[0] if seed is None else seed)
+    return Loaded(result.run, *build(result.run), params)
+
+
+def memories(belief: Belief, params: Params, tr: Transition) -> Array:
+    """Return the belief's memory before and after every step of one worker: [T] -> [T + 1, H]."""
+
+    def remember(memory: Array, tr: Transition) -> tuple[Array, Array]:
+        memory = belief.update(params, memory, tr.action, tr.seen, tr.reward)
+        return memory, memory
+
+    first = belief.begin(params)
+    return jnp.concatenate([first[None], lax.scan(remember, first, tr)[1]])
+
+
+class Mixed(NamedTuple):
+    """The mixtures of one group's M mixture workers."""
+
+    z: Array  # [M, L]
+    weights: Array  # [M, W, L] of the workers' latents
+    tasks: Task  # [W] what each worker's latent is of
+
+
+def mix(loaded: Loaded, imagination: Imagination, key: Key) -> Mixed:
+    """Mix the latents that workers hold at the end of a training trial, as LDM does."""
+    run, world, algorithm, params = loaded
+    belief = algorithm.belief
+    assert belief is not None
+    key_tasks, key_rollout, key_z, key_mixture = jax.random.split(key, 4)
+    tasks = sample_tasks(world, key_tasks, run.train_split, run.group)
+    played = collect(algorithm.agent, world, params, tasks, key_rollout, run.train_split)
+    by_worker = jax.vmap(lambda tr: memories(belief, params, tr), in_axes=1, out_axes=1)
+    q = belief.posterior(params, by_worker(played.transitions)[-1])  # [W, L]
+    noise = jax.random.normal(key_z, q.mean.shape)
+    z = sample(q, noise) if imagination.latents == "samples" else q.mean
+    weights, imagined = mixture_weights(key_mixture, imagination, run.vae.latent)
+    mixing = jnp.argsort(imagined, stable=True)[imagination.normal :]
+    return Mixed(jnp.einsum("mwl,wl->ml", weights[mixing], z), weights[mixing], tasks)  # (Eq. 1)

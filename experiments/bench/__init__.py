@@ -1,0 +1,1 @@
+"""Speed: of training, of physics, against our targets."""

@@ -1,0 +1,108 @@
+"""Speed of the robots' physics: environment steps/s per engine, beside MuJoCo's own loop in C."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import mujoco.rollout
+import numpy as np
+from jax import lax
+from rich.console import Console
+from rich.table import Table
+
+from envs.locomotion.physics import State, physics
+from envs.locomotion.robot import FRAME_SKIP
+from envs.locomotion.robot_models import ANT, HALF_CHEETAH, xml
+from experiments.terminal.wide_tables import print_whole
+from jaxmeta.devices.seed_axis import ask_for_devices, cores
+from jaxmeta.rundir.manifest import now, processor
+
+ROBOTS = {"ant": ANT, "half-cheetah": HALF_CHEETAH}
+STEPS = 20  # environment steps per timed call
+SECONDS = 4.0  # of timings of one thing, at least
+
+
+def fastest(call: Callable[[], Any]) -> float:
+    """Return the seconds of the fastest of several calls, the first (it compiles) left out."""
+    call()
+    best, end = float("inf"), time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def lives(model: mujoco.MjModel, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return positions [W, nq], velocities [W, nv] of a reset, and controls [STEPS, W, nu]."""
+    rng = np.random.default_rng(0)
+    qpos = model.qpos0 + rng.uniform(-0.1, 0.1, (workers, model.nq))
+    qvel = 0.1 * rng.normal(size=(workers, model.nv))
+    return qpos, qvel, rng.uniform(-1, 1, (STEPS, workers, model.nu))
+
+
+def engine_steps_per_s(robot: str, engine: str, workers: int) -> float:
+    """Return one engine's environment steps/s, called as training calls it."""
+    body = physics(xml(ROBOTS[robot]), FRAME_SKIP, engine)
+    qpos, qvel, ctrl = (jnp.asarray(x, jnp.float32) for x in lives(body.model, workers))
+
+    def live(qpos: Any, qvel: Any, ctrl: Any) -> State:
+        start = jax.vmap(body.begin)(qpos, qvel)
+        step = lambda state, ctrl: (jax.vmap(body.step)(state, ctrl), None)
+        return lax.scan(step, start, ctrl)[0]
+
+    jitted = jax.jit(live)
+    return STEPS * workers / fastest(lambda: jax.block_until_ready(jitted(qpos, qvel, ctrl)))
+
+
+def bare_steps_per_s(robot: str, workers: int) -> float:
+    """Return the environment steps/s of `mujoco.rollout`: the same lives without JAX."""
+    model = mujoco.MjModel.from_xml_string(xml(ROBOTS[robot]))
+    qpos, qvel, ctrl = lives(model, workers)
+    size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    start = np.zeros((workers, size))
+    start[:, 1 : 1 + model.nq], start[:, 1 + model.nq : 1 + model.nq + model.nv] = qpos, qvel
+    ctrl = np.repeat(ctrl.swapaxes(0, 1), FRAME_SKIP, axis=1)
+    threads = min(workers, cores())
+    data = [mujoco.MjData(model) for _ in range(threads)]
+    with mujoco.rollout.Rollout(nthread=threads) as loop:
+        seconds = fastest(lambda: loop.rollout(model, data, start, ctrl))
+    return STEPS * workers / seconds
+
+
+def bench_physics(out: Path, workers: list[int], engines: list[str]) -> None:
+    """Print a table of environment steps/s and append its rows to `out`."""
+    ask_for_devices(1)
+    console = Console()
+    device = jax.devices()[0]
+    machine = {
+        "time": now(),
+        "processor": processor(),
+        "cores": cores(),
+        "device": f"{device.platform} {device.device_kind}",
+        "jax": jax.__version__,
+        "mujoco": mujoco.__version__,
+    }
+    table = Table(title=f"environment steps/s, {machine['device']}, {cores()} cores")
+    for name in ("robot", "workers", "bare C loop", *engines):
+        table.add_column(name, justify="right")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for robot in ROBOTS:
+        for count in workers:
+            bare = bare_steps_per_s(robot, count)
+            cells = [f"{bare:,.0f}"]
+            for engine in engines:
+                speed = engine_steps_per_s(robot, engine, count)
+                row = {"robot": robot, "engine": engine, "workers": count, "steps_per_s": speed}
+                row |= {"bare_steps_per_s": bare, "of_bare": speed / bare}
+                with out.open("a") as file:
+                    file.write(json.dumps(machine | row) + "\n")
+                cells.append(f"{speed:,.0f} ({speed / bare:.0%})")
+            table.add_row(robot, str(count), *cells)
+            console.print(robot, count, *cells, highlight=False)
+    print_whole(console, table)

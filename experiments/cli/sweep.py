@@ -1,0 +1,138 @@
+"""Sweeps described in a TOML file: reading it, saying what it means, running it."""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from experiments.terminal.wide_tables import print_whole
+from jaxmeta.config.fields import shown
+from jaxmeta.config.run import BASE, Run
+from jaxmeta.errors import ConfigError
+from jaxmeta.rundir import claim
+from jaxmeta.sweeps.plan import Plan, plan, results, sweep
+
+KEYS: dict[str, Any] = {
+    "base": (dict, list),
+    "grid": dict,
+    "points": list,
+    "seeds": int,
+    "out": str,
+    "executor": str,
+    "workers": int,
+    "slurm": dict,
+    "max_members": int,
+    "checkpoint_every": str,
+}
+
+
+def read_sweep(path: Path) -> dict[str, Any]:
+    """Return the arguments of `jaxmeta.sweep` that a file holds.
+
+    Raises:
+      ConfigError: no such file, no TOML, unknown or mistyped keys, bad fields.
+    """
+    try:
+        told = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    for key, value in told.items():
+        if key not in KEYS:
+            raise ConfigError(f"{path}: {key}: must be one of {', '.join(KEYS)}")
+        if not isinstance(value, KEYS[key]) or isinstance(value, bool):
+            raise ConfigError(f"{path}: {key} = {shown(value)}: of the wrong kind")
+    bases = told.get("base", {})
+    return {
+        **told,
+        "base": [base_run(base) for base in (bases if isinstance(bases, list) else [bases])],
+        **{key: flat(told[key]) for key in ("grid",) if key in told},
+        **{key: [flat(point) for point in told[key]] for key in ("points",) if key in told},
+        "out": Path(told.get("out", f"runs/{path.stem}")),
+    }
+
+
+def base_run(fields: Mapping[str, Any]) -> Run:
+    """Return the run that a [base] table describes."""
+    named = flat(fields)
+    return Run(**{k: named.pop(k) for k in BASE if k in named}).replace(named)
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a table's dotted names, however they were grouped: [grid.a2c] gamma = [...]."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def run_sweep(arguments: dict[str, Any], dry_run: bool) -> int:
+    """Say what a sweep consists of; unless `dry_run`, train it and print the table.
+
+    Returns the exit code: 1 if any run lost a seed, or was to end here and did not.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    planning = ("base", "grid", "points", "seeds", "out", "max_members")
+    planned = plan(**{k: v for k, v in arguments.items() if k in planning})
+    todo = planned.unfinished()
+    console.print(
+        f"{arguments['out']}: {len(planned.runs)} runs, {len(planned.runs) - len(todo)} finished;"
+        f" to do: {len(todo)} in {len(planned.programs)} programs"
+    )
+    if dry_run:
+        announce(console, planned)
+        return 0
+    if todo:
+        from experiments.terminal.training_display import shown as shown_progress
+
+        with shown_progress(console, "sweep") as watch:
+            sweep(**arguments, watch=watch)
+    else:
+        console.print("nothing to do: everything is finished already")
+    table = results(planned.runs)
+    drawn = draw(table)
+    print_whole(console, drawn)
+    lost = {path for path in planned.runs if claim.status(path) and claim.dead_seeds(path)}
+    elsewhere = arguments.get("executor") in ("slurm", "print")
+    return 1 if lost or (planned.unfinished() and not elsewhere) else 0
+
+
+def announce(console: Console, planned: Plan) -> None:
+    """Print every program with its runs, and how long it will take here."""
+    from experiments.terminal.speed_forecast import frames_per_s
+
+    total = 0.0
+    for path, runs in planned.programs.items():
+        first = next(iter(runs.values()))
+        members = sum(run.seeds for run in runs.values())
+        hours = first.frames * members / frames_per_s(first.replace({"seeds": members})) / 3600
+        total += hours
+        console.print(
+            f"{path}: {first.method} on {first.env}, {len(runs)} runs x {first.seeds} seeds x"
+            f" {first.frames:,} frames, {hours:.2f} hours"
+        )
+        for folder in runs:
+            console.print(f"  {folder}")
+    console.print(f"together {total:.2f} hours on this machine, if nothing is done yet")
+
+
+def draw(table: claim.Table) -> Table:
+    """Return a sweep's results for the terminal."""
+    forms: dict[str, Callable[[Any], str]] = {"run": lambda path: Path(path).name}
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in table:
+        drawn.add_column(name.replace("_", "\n"), no_wrap=True)
+    for row in zip(*table.values(), strict=True):
+        drawn.add_row(
+            *(
+                forms.get(name, lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))(value)
+                for name, value in zip(table, row, strict=True)
+            )
+        )
+    return drawn

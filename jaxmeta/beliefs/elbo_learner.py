@@ -1,0 +1,60 @@
+"""How a belief learns on its own: gradient steps on the ELBO of replayed trials."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from jaxmeta.agent import Params
+from jaxmeta.algorithm import Metrics
+from jaxmeta.beliefs.variational import Belief
+from jaxmeta.config.options import VAE
+from jaxmeta.config.run import Run
+from jaxmeta.env import Key
+from jaxmeta.replay import ring
+from jaxmeta.rl.a2c import descend
+from jaxmeta.rl.policy_gradient import part
+
+
+class BeliefLearner(NamedTuple):
+    """A way to learn; groups of `params` that are not the belief's stay as they are.
+
+    Attributes:
+      init: (params, hp) -> optimiser state.
+      learn: (params, opt, replay, key, hp) -> (params, opt, metrics); `vae.updates` steps,
+        each on a fresh batch.
+    """
+
+    init: Callable[[Params, VAE], optax.OptState]
+    learn: Callable[..., tuple[Params, optax.OptState, Metrics]]
+
+
+def belief_learner(belief: Belief, run: Run, groups: tuple[str, ...]) -> BeliefLearner:
+    """Return one Adam for encoder and decoder together, no clipping."""
+
+    def optimiser(hp: VAE) -> optax.GradientTransformation:
+        return optax.adam(hp.learning_rate)
+
+    def init(params: Params, hp: VAE) -> optax.OptState:
+        return optimiser(hp).init(part(params, groups))
+
+    def learn(
+        params: Params, opt: optax.OptState, replay: ring.Trajectories, key: Key, hp: VAE
+    ) -> tuple[Params, optax.OptState, Metrics]:
+        def improve(
+            carry: tuple[Params, optax.OptState], key: Key
+        ) -> tuple[tuple[Params, optax.OptState], Metrics]:
+            own, opt = carry
+            key_batch, key_elbo = jax.random.split(key)
+            batch = ring.sample(replay, key_batch, run.vae.batch)
+            grads, metrics = jax.grad(belief.elbo, has_aux=True)(own, batch, key_elbo, hp)
+            return descend(optimiser(hp), grads, opt, own), metrics
+
+        keys = jax.random.split(key, run.vae.updates)
+        (own, opt), metrics = lax.scan(improve, (part(params, groups), opt), keys)
+        return params | own, opt, jax.tree.map(jnp.mean, metrics)
+
+    return BeliefLearner(init, learn)

@@ -1,0 +1,1 @@
+"""Seeds and workers on devices and processes, memory, compiled programs on disk."""

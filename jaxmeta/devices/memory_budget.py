@@ -1,0 +1,95 @@
+"""What a run holds, against the memory that is free: refused before anything is compiled."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxmeta.config.run import Run
+from jaxmeta.devices.seed_axis import SEEDS
+from jaxmeta.errors import ConfigError
+from jaxmeta.training.compiled import Course
+
+CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
+
+
+def require_room(like: Course, run: Run, mesh: jax.sharding.Mesh) -> None:
+    """Refuse a run whose state, replay included, does not fit the devices.
+
+    What an update needs beside it is not counted: only a compiled program tells (`make bench`
+    prints it).
+
+    Args:
+      like: the course's shapes, all seeds together.
+      run: what is trained, with all seeds.
+      mesh: the devices that share the seeds.
+
+    Raises:
+      ConfigError: says what is needed, what is free, and what would fit.
+    """
+    device = mesh.local_devices[0]
+    free = available(device)
+    if free is None:
+        return
+    # Of all state a device holds its seeds' share. A CPU's devices have one memory, in which
+    # there is also the copy that a checkpoint is written from.
+    holders = 1 / mesh.shape[SEEDS]
+    if device.platform == "cpu":
+        holders = len(mesh.local_devices) * holders + 1
+    needed = size(like) * holders
+    if needed <= free:
+        return
+    replay = getattr(like.state, "replay", None)
+    stored = size(replay) * holders if replay is not None else 0.0
+    room = free - (needed - stored)
+    said = f"the state of {run.seeds} seeds needs {gib(needed)}, and {gib(free)} are free"
+    if stored and room > 0:
+        raise ConfigError(too_large(run, replay, room / stored, said))
+    raise ConfigError(
+        f"seeds = {run.seeds}: {said}; {int(run.seeds * free / needed)} seeds would fit"
+    )
+
+
+def too_large(run: Run, replay: Any, share: float, said: str) -> str:
+    """Return the error of a run of whose replay only a share fits."""
+    if run.rl == "sac":
+        fits = int(size(replay) / run.seeds * share / 2**20)
+        field, value = "replay.mebibytes", run.replay.mebibytes
+        return f"{field} = {value}: {said}; {fits} would fit"
+    fits = int(run.vae.capacity * share)
+    return f"vae.capacity = {run.vae.capacity}: {said}; a capacity of {fits} would fit"
+
+
+def available(device: jax.Device) -> int | None:
+    """Return the bytes that are free where a device keeps its arrays; None if nobody knows."""
+    if device.platform != "cpu":
+        known = device.memory_stats() or {}
+        return known["bytes_limit"] - known["bytes_in_use"] if "bytes_limit" in known else None
+    free = [x for x in (of_machine(), of_container()) if x is not None]
+    return min(free, default=None)
+
+
+def of_machine() -> int | None:
+    """Return the bytes that the machine has left for new work."""
+    lines = MEMINFO.read_text().splitlines() if MEMINFO.is_file() else []
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(found[0]) if found else None
+
+
+def of_container() -> int | None:
+    """Return the bytes that a container's limit leaves."""
+    most, now = CGROUP / "memory.max", CGROUP / "memory.current"
+    if not (most.is_file() and now.is_file()) or most.read_text().strip() == "max":
+        return None
+    return int(most.read_text()) - int(now.read_text())
+
+
+def size(tree: Any) -> int:
+    """Return the bytes of all arrays, or of shapes."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def gib(count: float) -> str:
+    """Return bytes in words."""
+    return f"{count / 2**30:,.1f} GiB"

@@ -1,0 +1,165 @@
+"""Seeds and groups side by side: which devices share them, and how."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax._src.xla_bridge import backends_are_initialized  # there is no public name for it
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxmeta.config.mesh_shape import AXES, Shape, check, check_physics, divisors, largest
+from jaxmeta.config.run import Run
+from jaxmeta.devices import hosts
+from jaxmeta.errors import ConfigError
+
+SEEDS, GROUPS = AXES  # of the mesh; the second only where a seed's workers are divided
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def ask_for_devices(count: int) -> None:
+    """Ask JAX for so many devices on the CPU; in vain once it has been used.
+
+    And for programs that run where they are called: an environment's callbacks can hang in
+    those dispatched asynchronously. Nobody waits longer, since training waits for every chunk.
+    """
+    if not backends_are_initialized():
+        jax.config.update("jax_num_cpu_devices", count)
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def seed_mesh(seeds: int) -> Mesh:
+    """Return the devices that share the seeds: the most that divide them evenly.
+
+    On CPU, JAX is asked for one device per core, which must happen before its first use.
+    """
+    ask_for_devices(divisor(seeds, cores()))
+    return mesh_of(Shape(divisor(seeds, len(jax.devices()))))
+
+
+def ask_for_mesh(run: Run, wanted: Shape | None) -> None:
+    """Ask JAX for the devices of `device_mesh` on the CPU; in vain once it has been used.
+
+    Raises:
+      ConfigError: they do not divide the run.
+    """
+    if wanted is None:
+        ask_for_devices(divisor(run.seeds, cores()))
+    else:
+        check(run, wanted, hosts.count())
+        ask_for_devices(wanted.size // hosts.count())
+
+
+def device_mesh(run: Run, wanted: Shape | None = None) -> Mesh:
+    """Return the devices that share a run: `wanted`, or as many as can share it.
+
+    One process alone spreads seeds only, as `seed_mesh` does. Several have equal shares.
+
+    Raises:
+      ConfigError: they do not divide the run, or there are not so many.
+    """
+    ask_for_mesh(run, wanted)
+    if wanted is None:
+        wanted = largest(run, len(jax.devices()), hosts.count())
+    check_physics(run, wanted, jax.default_backend())
+    return mesh_of(wanted)
+
+
+def mesh_of(shape: Shape) -> Mesh:
+    """Return each process's first devices as a mesh; it has an axis of groups only if need be.
+
+    Raises:
+      ConfigError: there are not so many devices.
+    """
+    devices, count = jax.devices(), hosts.count()
+    if jax.process_count() != count:
+        raise ConfigError(
+            f"num_processes = {count}: but JAX has {jax.process_count()}; call"
+            " jaxmeta.join_hosts instead of jax.distributed.initialize"
+        )
+    share = shape.size // count
+    chosen = [d for p in range(count) for d in jax.local_devices(process_index=p)[:share]]
+    if len(chosen) < shape.size:
+        raise ConfigError(
+            f"mesh = {shape}: needs {shape.size} devices, but {len(devices)} are there"
+            f" ({devices[0].platform})"
+        )
+    axes = {SEEDS: shape.seeds} | ({GROUPS: shape.groups} if shape.groups > 1 else {})
+    grid = np.array(chosen).reshape(tuple(axes.values()))
+    return Mesh(grid, tuple(axes), axis_types=(AxisType.Auto,) * len(axes))
+
+
+def divisor(n: int, most: int) -> int:
+    """Return n's largest divisor up to `most`."""
+    return divisors(n, most)[-1]
+
+
+def device_names(mesh: Mesh) -> list[str]:
+    """Return the kind of each device in use."""
+    return [f"{d.platform} {d.device_kind}" for d in mesh.devices.flat]
+
+
+def over_seeds(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` (first argument per seed, others shared) for [seeds, ...].
+
+    Each device takes its share of the seeds: at once on an accelerator, one after the
+    other on a CPU core, whose caches hold one seed's work but not several.
+    """
+
+    def share(first: Any, *others: Any) -> Any:
+        one = lambda x: function(x, *others)
+        if jax.tree.leaves(first)[0].shape[0] == 1:
+            alone = one(jax.tree.map(lambda x: x[0], first))
+            return jax.tree.map(lambda x: x[None], alone)
+        if mesh.devices.flat[0].platform == "cpu":
+            return lax.map(one, first)
+        return jax.vmap(one)(first)
+
+    def mapped(first: Any, *others: Any) -> Any:
+        specs = (P(SEEDS), *(P() for _ in others))
+        return jax.shard_map(
+            share,
+            mesh=mesh,
+            axis_names={SEEDS},
+            in_specs=specs,
+            out_specs=P(SEEDS),
+            check_vma=False,
+        )(first, *others)
+
+    return mapped
+
+
+def divided() -> bool:
+    """Whether what is traced here runs on several devices per seed."""
+    return GROUPS in jax.sharding.get_abstract_mesh().axis_names
+
+
+def spread(tree: Any) -> Any:
+    """Return arrays [W, ...] (or [G, W, ...]) divided among the devices that share one seed.
+
+    What is computed from them worker by worker is then divided, too, and sums over workers are
+    sums over devices; XLA sees to both. Where a seed has one device, nothing is done.
+    """
+    if not divided():
+        return tree
+    return jax.tree.map(lambda x: lax.with_sharding_constraint(x, P(GROUPS)), tree)
+
+
+def whole(mesh: Mesh) -> Callable[[Any], Any]:
+    """Return what makes arrays of the mesh readable here: copies, if they are elsewhere, too.
+
+    All processes must call it for the same arrays.
+    """
+    if not mesh.is_multi_process:
+        return lambda tree: tree
+    gather = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, P()))
+    return lambda tree: jax.tree.map(lambda x: x.addressable_data(0), gather(tree))

@@ -1,0 +1,1 @@
+"""Tasks and steps that no environment made."""

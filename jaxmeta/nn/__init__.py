@@ -1,0 +1,1 @@
+"""Networks from spaces, the GRU, action distributions, normalisers, optimisers."""

@@ -1,0 +1,1 @@
+"""What is remembered of trials, and how it is drawn again."""

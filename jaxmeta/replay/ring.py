@@ -1,0 +1,77 @@
+"""A replay of trials, as a pytree: what is kept of them, and where."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmeta.agent import Transition
+from jaxmeta.env import Array, Env, Key
+from jaxmeta.nn.networks import example_action, example_obs
+
+
+class Replayed(NamedTuple):
+    """What the belief is trained on: trials, [T] for one worker, trajectory-major in replay."""
+
+    obs: Array  # [T, O]
+    action: Array  # [T]
+    reward: Array  # [T]
+    next_obs: Array  # [T, O]
+    seen: Array  # [T, O]
+    valid: Array  # [T] False behind the end of a trial that ended early
+
+
+class Trajectories(NamedTuple):
+    """A fixed number of slots, trajectory-major, each array in its own dtype."""
+
+    data: Any  # [capacity, ...]
+    seen: Array  # [] trajectories offered so far
+
+
+def empty(example: Any, capacity: int) -> Trajectories:
+    """Return a replay with room for `capacity` items like `example` (arrays or shapes)."""
+    data = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
+    return Trajectories(data, jnp.zeros((), jnp.int32))
+
+
+def add(replay: Trajectories, rows: Any, mode: str, wanted: Array | bool = True) -> Trajectories:
+    """Store rows [n, ...]: over the oldest ("ring"), or only while there is room ("frozen").
+
+    Nothing happens unless they are `wanted`, [].
+    """
+    leaves = jax.tree.leaves(rows)
+    capacity = jax.tree.leaves(replay.data)[0].shape[0]
+    n = jnp.where(wanted, leaves[0].shape[0], 0)
+    slot = replay.seen + jnp.arange(leaves[0].shape[0])
+    if mode == "ring":
+        slot = slot % capacity
+    slot = jnp.where(wanted, slot, capacity)  # beyond the end: dropped
+    store = lambda data, row: data.at[slot].set(row, mode="drop")
+    seen = replay.seen + n
+    # A ring's counter wraps, keeping its slot and the fact that it is full.
+    seen = jnp.where(seen >= 2 * capacity, seen - capacity, seen) if mode == "ring" else seen
+    return Trajectories(jax.tree.map(store, replay.data, rows), jnp.minimum(seen, 2**30))
+
+
+def sample(replay: Trajectories, key: Key, n: int) -> Any:
+    """Return n stored rows, uniformly and with replacement (without it costs 700 times more)."""
+    capacity = jax.tree.leaves(replay.data)[0].shape[0]
+    rows = jax.random.randint(key, (n,), 0, jnp.minimum(replay.seen, capacity))
+    return jax.tree.map(lambda data: data[rows], replay.data)
+
+
+def replayed(tr: Transition) -> Replayed:
+    """Return what replay keeps of transitions [T, W], trajectory-major: [W, T].
+
+    Only the first trial of each worker counts; the rest is marked invalid.
+    """
+    valid = jnp.cumsum(tr.over, axis=0) - tr.over == 0
+    kept = Replayed(tr.obs, tr.action, tr.reward, tr.next_obs, tr.seen, valid)
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), kept)
+
+
+def replayed_like(env: Env) -> Replayed:
+    """Return arrays of the shapes and dtypes that one worker's trial has in replay."""
+    obs, action = example_obs(env), example_action(env)
+    step = Replayed(obs, action, jnp.zeros(()), obs, obs, jnp.zeros((), bool))
+    return jax.tree.map(lambda x: jnp.zeros((env.horizon, *x.shape), x.dtype), step)

@@ -1,0 +1,1 @@
+"""How a policy learns: A2C, PPO, SAC, and the loops around them."""

@@ -1,0 +1,36 @@
+"""Returns and advantages of one worker; `vmap` with `in_axes=1` for many."""
+
+import jax.numpy as jnp
+
+from jaxmeta.axes import scan
+from jaxmeta.env import Array
+
+
+def gae(
+    reward: Array,
+    value: Array,
+    discount: Array,
+    cut: Array,
+    bootstrap: Array,
+    gamma: Array | float,
+    lam: Array | float,
+) -> Array:
+    """Return generalised advantages [T] (Schulman et al. 2016, Eq. 16).
+
+    Args:
+      reward, value, discount: [T]; discount is 0 where nothing follows, else 1.
+      cut: [T] bool, steps that have no advantage, so that no credit crosses them.
+      bootstrap: [] the value after the last step.
+      gamma, lam: [] discount per step and decay of the multi-step mixture.
+    """
+
+    def step(carry: tuple[Array, Array], inputs: tuple[Array, ...]) -> tuple[tuple, Array]:
+        advantage, next_value = carry
+        reward, value, discount, cut = inputs
+        delta = reward + gamma * discount * next_value - value
+        advantage = jnp.where(cut, 0.0, delta + gamma * lam * discount * advantage)
+        return (advantage, value), advantage
+
+    start = (bootstrap * 0, bootstrap)
+    _, advantages = scan(step, start, (reward, value, discount, cut), reverse=True)
+    return advantages

@@ -1,0 +1,203 @@
+"""Soft actor-critic (Haarnoja et al. 2018) for policies that see a belief beside the observation.
+
+Two critics, whose smaller estimate counts; an actor whose Gaussian is squashed by tanh; a
+temperature that stays, or is learned. Every transition has a weight.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax import lax
+
+from jaxmeta.agent import Params
+from jaxmeta.algorithm import Metrics
+from jaxmeta.config.options import SAC
+from jaxmeta.env import Array, Box, Env, Key
+from jaxmeta.errors import ConfigError
+from jaxmeta.nn.networks import Linear, call, example_action, example_obs
+from jaxmeta.rl.a2c import by_group, descend
+from jaxmeta.rl.policy_gradient import part
+
+LOG_STD = (-20.0, 2.0)  # range of the actor's log-deviation
+GROUPS = ("actor", "critics")
+
+
+class Batch(NamedTuple):
+    """Transitions [n], with the beliefs before and after them."""
+
+    obs: Array  # [n, O]
+    belief: Array  # [n, F]
+    action: Array  # [n, A] in the environment's units
+    reward: Array  # [n]
+    next_obs: Array  # [n, O]
+    next_belief: Array  # [n, F]
+    discount: Array  # [n] 0 where no value may be bootstrapped
+    weight: Array  # [n] of its errors; 1: as it is
+
+
+class Learned(NamedTuple):
+    """What learning remembers beside the parameters."""
+
+    targets: Params  # the critics', slowly following
+    log_temperature: Array  # []
+    opt: optax.OptState
+    temperature_opt: optax.OptState
+
+
+class Squashed(NamedTuple):
+    """Actions and how likely they are."""
+
+    action: Array  # [..., A]
+    log_prob: Array  # [...] of the density over actions in [-1, 1]
+
+
+class SoftActorCritic(NamedTuple):
+    """SAC's functions; `params` has the groups "actor" and "critics".
+
+    Attributes:
+      init: (key, belief entries) -> params.
+      act: (params, obs, belief, noise) -> action, for any leading axes; zero noise: the mode.
+      start: (params, hp) -> Learned.
+      learn: (params, learned, Batch, key, hp) -> (params, learned, metrics), a gradient step.
+    """
+
+    init: Callable[[Key, int], Params]
+    act: Callable[[Params, Array, Array, Array], Array]
+    start: Callable[[Params, SAC], Learned]
+    learn: Callable[..., tuple[Params, Learned, Metrics]]
+
+
+class Stack(nn.Module):
+    """ReLU layers on [embedded] observations, beliefs, and whatever comes after them."""
+
+    sizes: SAC
+    outputs: int
+
+    @nn.compact
+    def __call__(self, obs: Array, belief: Array, *more: Array) -> Array:
+        """Return [..., outputs]."""
+        parts = []
+        for x, width in ((obs, self.sizes.obs_embedding), (belief, self.sizes.belief_embedding)):
+            parts.append(nn.relu(Linear(width)(x)) if width else x)
+        x = jnp.concatenate([*parts, *more], axis=-1)
+        for width in self.sizes.layers:
+            x = nn.relu(Linear(width)(x))
+        return Linear(self.outputs)(x)
+
+
+def squash(outputs: Array, noise: Array) -> Squashed:
+    """Return tanh of a Gaussian's sample, from its mean and log-deviation [..., 2 A].
+
+    log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)) does not vanish in rounding.
+    """
+    mean, log_std = jnp.split(outputs, 2, axis=-1)
+    log_std = jnp.clip(log_std, *LOG_STD)
+    u = mean + jnp.exp(log_std) * noise
+    normal = -0.5 * (noise**2 + jnp.log(2 * jnp.pi)) - log_std
+    slope = 2 * (jnp.log(2.0) - u - nn.softplus(-2 * u))
+    return Squashed(jnp.tanh(u), (normal - slope).sum(-1))
+
+
+def real_actions(env: Env) -> Box:
+    """Return the environment's action space.
+
+    Raises:
+      ConfigError: actions are discrete.
+    """
+    if not isinstance(env.action_space, Box):
+        raise ConfigError("rl = 'sac': needs an environment with real actions; these are discrete")
+    return env.action_space
+
+
+def soft_actor_critic(env: Env, sizes: SAC) -> SoftActorCritic:
+    """Return SAC for an environment with real actions.
+
+    Actions fill the space's bounds, or [-1, 1] where it has none.
+
+    Raises:
+      ConfigError: actions are discrete.
+    """
+    space = real_actions(env)
+    bounded = abs(space.low) < float("inf") and abs(space.high) < float("inf")
+    low, high = (space.low, space.high) if bounded else (-1.0, 1.0)
+    middle, half = (low + high) / 2, (high - low) / 2
+    (actions,) = space.shape
+    actor, critic = Stack(sizes, 2 * actions), Stack(sizes, 1)
+
+    def optimiser(hp: SAC) -> optax.GradientTransformation:
+        clipped = optax.chain(
+            optax.clip_by_global_norm(hp.max_grad_norm), optax.adam(hp.learning_rate)
+        )
+        return by_group(dict.fromkeys(GROUPS, clipped))
+
+    def init(key: Key, width: int) -> Params:
+        obs, belief, action = example_obs(env), jnp.zeros(width), example_action(env)
+        key_actor, *keys = jax.random.split(key, 3)
+        return {
+            "actor": actor.init(key_actor, obs, belief),
+            "critics": [critic.init(key, obs, belief, action) for key in keys],
+        }
+
+    def act(params: Params, obs: Array, belief: Array, noise: Array) -> Array:
+        outputs = call(actor, params["actor"], obs, belief)
+        return middle + half * squash(outputs, noise).action
+
+    def values(critics: Params, obs: Array, belief: Array, action: Array) -> list[Array]:
+        """Return both critics' values [n] of actions in [-1, 1]."""
+        return [call(critic, p, obs, belief, action)[..., 0] for p in critics]
+
+    def start(params: Params, hp: SAC) -> Learned:
+        own = part(params, GROUPS)
+        log_temperature = jnp.log(hp.temperature)
+        of_temperature = optax.adam(hp.learning_rate).init(log_temperature)
+        targets = jax.tree.map(jnp.copy, params["critics"])  # an array is donated once only
+        return Learned(targets, log_temperature, optimiser(hp).init(own), of_temperature)
+
+    def learn(
+        params: Params, learned: Learned, batch: Batch, key: Key, hp: SAC
+    ) -> tuple[Params, Learned, Metrics]:
+        temperature = jnp.exp(learned.log_temperature)
+        noise, next_noise = jax.random.normal(key, (2, *batch.action.shape))
+        outputs = call(actor, params["actor"], batch.next_obs, batch.next_belief)
+        after = squash(outputs, next_noise)
+        worth = values(learned.targets, batch.next_obs, batch.next_belief, after.action)
+        soft = jnp.minimum(*worth) - temperature * after.log_prob
+        towards = hp.reward_scale * batch.reward + hp.gamma * batch.discount * soft
+        towards = lax.stop_gradient(towards)
+        taken = (batch.action - middle) / half
+
+        def losses(own: Params) -> tuple[Array, Metrics]:
+            found = values(own["critics"], batch.obs, batch.belief, taken)
+            critic_loss = jnp.stack(
+                [(batch.weight * (q - towards) ** 2).mean() for q in found]
+            ).sum()
+            now = squash(call(actor, own["actor"], batch.obs, batch.belief), noise)
+            fixed = lax.stop_gradient(own["critics"])
+            best = jnp.minimum(*values(fixed, batch.obs, batch.belief, now.action))
+            actor_loss = (batch.weight * (temperature * now.log_prob - best)).mean()
+            return critic_loss + actor_loss, {
+                "policy_loss": actor_loss,
+                "value_loss": critic_loss,
+                "value": jnp.minimum(*found).mean(),
+                "entropy": -now.log_prob.mean(),
+            }
+
+        own = part(params, GROUPS)
+        grads, metrics = jax.grad(losses, has_aux=True)(own)
+        own, opt = descend(optimiser(hp), grads, learned.opt, own)
+        targets = optax.incremental_update(own["critics"], learned.targets, hp.polyak)
+        log_temperature, of_temperature = learned.log_temperature, learned.temperature_opt
+        if sizes.entropy == "learned":  # the entropy's gradient towards -1 per action
+            slope = metrics["entropy"] + actions
+            log_temperature, of_temperature = descend(
+                optax.adam(hp.learning_rate), slope, of_temperature, log_temperature
+            )
+        metrics |= {"grad_norm": optax.tree.norm(grads), "temperature": temperature}
+        learned = Learned(targets, log_temperature, opt, of_temperature)
+        return params | own, learned, metrics
+
+    return SoftActorCritic(init, act, start, learn)

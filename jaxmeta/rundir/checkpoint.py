@@ -1,0 +1,324 @@
+"""Checkpoints, through orbax, and the checks that orbax leaves out.
+
+A checkpoint is a folder named by its update. It holds items, each a pytree, and an index:
+every leaf's dtype, shape and sha256, and the notes of whoever saved it. Leaves are stored
+flat, as NumPy arrays under their dotted names.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxmeta.config.fields import one_line
+from jaxmeta.errors import CheckpointError
+from jaxmeta.rundir.claim import steps
+
+VERSION = 1  # of what the state holds; raised when an older checkpoint means something else
+KEPT = 2  # the newest checkpoints that stay
+INDEX = "index"
+DAMAGED = "damaged"  # beside the checkpoints: where unreadable ones are moved
+TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES)  # errors of the machine
+SPARE_BYTES = 2**20  # for what orbax writes beside the data
+# Of several processes only the first is here, which orbax would wait for the others to join.
+FIRST_PROCESS = ocp.options.MultiprocessingOptions(
+    primary_host=0, active_processes={0}, barrier_sync_key_prefix="jaxmeta"
+)
+
+log = logging.getLogger(__name__)
+Tree = Any
+Notes = dict[str, Any]
+
+
+class Restored(NamedTuple):
+    """A checkpoint that passed all checks."""
+
+    update: int
+    items: dict[str, Tree]  # NumPy arrays and typed keys
+    notes: Notes
+    refused: dict[int, str]  # newer ones, and what is wrong with them
+
+
+def named(tree: Tree) -> dict[str, Any]:
+    """Return a pytree's leaves by their dotted names."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves}
+
+
+def is_key(x: Any) -> bool:
+    """Whether a leaf (or its shape) is typed PRNG keys."""
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+class Leaf(NamedTuple):
+    """A leaf on the host; typed keys have data of another dtype and shape than their own."""
+
+    dtype: str
+    shape: list[int]
+    data: np.ndarray
+
+
+def on_host(x: Any) -> Leaf:
+    """Return a leaf on the host, in memory that nobody donates; NumPy arrays stay as they are."""
+    data = np.asarray(jax.device_get(jax.random.key_data(x) if is_key(x) else x))
+    return Leaf(str(x.dtype), list(x.shape), data if data.flags.owndata else data.copy())
+
+
+def sha256(data: np.ndarray) -> str:
+    """Return the hash of an array's content, whatever its dtype."""
+    return hashlib.sha256(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data).hexdigest()
+
+
+def seal(index: dict[str, Any]) -> str:
+    """Return the index's own hash."""
+    content = {k: v for k, v in index.items() if k != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class Writer:
+    """Writes checkpoints in a thread; a context manager that waits for the last.
+
+    Raises, from every method:
+      CheckpointError: the checkpoint before could not be written, or this one cannot.
+    """
+
+    def __init__(self, folder: Path, pinned: list[int]):
+        """Open a folder, under its run's lock; `pinned` updates are never deleted."""
+        self.folder, self.pinned = folder, pinned
+        for stale in folder.glob("*orbax-checkpoint-tmp*"):
+            shutil.rmtree(stale)
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(
+            create=False, max_to_keep=None, enable_async_checkpointing=False,
+            multiprocessing_options=FIRST_PROCESS,
+        )  # fmt: skip
+        self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self.thread = ThreadPoolExecutor(1)
+        self.writing: Future[None] | None = None
+        self.pending: int | None = None  # the update being written
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: type | None, *error: Any) -> None:
+        self.thread.shutdown()
+        hidden = (Exception,) if kind else ()  # by the error that is on its way already
+        with contextlib.suppress(*hidden):
+            self.manager.close()
+
+    def save(self, update: int, items: Mapping[str, Tree], notes: Mapping[str, Any]) -> int | None:
+        """Copy everything, then write it in the thread; return what `confirm` did before."""
+        before = self.confirm()
+        leaves = {
+            item: {name: on_host(x) for name, x in named(tree).items()}
+            for item, tree in items.items()
+        }
+        self.require_space(sum(x.data.nbytes for of in leaves.values() for x in of.values()))
+        self.writing = self.thread.submit(self.write, update, leaves, notes)
+        self.pending = update
+        return before
+
+    def write(
+        self, update: int, leaves: Mapping[str, Mapping[str, Leaf]], notes: Mapping[str, Any]
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+          RuntimeError: orbax did not.
+          Exception: whatever orbax and tensorstore make of a disk's refusal.
+        """
+        entries = {
+            item: {
+                name: {"dtype": x.dtype, "shape": x.shape, "sha256": sha256(x.data)}
+                for name, x in of.items()
+            }
+            for item, of in leaves.items()
+        }
+        index = {"version": VERSION, "update": update, "notes": notes, "leaves": entries}
+        index["seal"] = seal(index)
+        saves = {
+            item: ocp.args.StandardSave({name: x.data for name, x in of.items()})
+            for item, of in leaves.items()
+        }
+        saves[INDEX] = ocp.args.JsonSave(index)
+        if not self.manager.save(update, args=ocp.args.Composite(**saves)):
+            raise RuntimeError("orbax did not save it")
+
+    def confirm(self) -> int | None:
+        """Wait for the checkpoint being written and return the newest one's update.
+
+        Only then are older ones deleted.
+        """
+        try:
+            if self.writing is not None:
+                self.writing.result()
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.folder}: the checkpoint of update {self.pending} could not be written: "
+                f"{reason(error)}; older ones are whole"
+            ) from error
+        self.writing = None
+        there = steps(self.folder)
+        if self.pending is not None and self.pending not in there:
+            raise CheckpointError(f"{self.folder}: the checkpoint of {self.pending} is not there")
+        self.pending = None
+        for old in there[:-KEPT]:
+            if old not in self.pinned:
+                self.manager.delete(old)
+        return there[-1] if there else None
+
+    def newest(self) -> int | None:
+        """Return the newest checkpoint's update, be it still in writing; None: there is none."""
+        there = steps(self.folder)
+        return self.pending if self.pending is not None else there[-1] if there else None
+
+    def require_space(self, needed: int) -> None:
+        """Refuse to begin what the disk has no room for."""
+        free = shutil.disk_usage(self.folder).free
+        if free < needed + SPARE_BYTES:
+            raise CheckpointError(
+                f"{self.folder}: a checkpoint needs {needed / 1e6:,.1f} MB, but only"
+                f" {free / 1e6:,.1f} MB are free; older ones are whole"
+            )
+
+
+def newest_whole(
+    folder: Path,
+    like: Mapping[str, Tree],
+    accept: Callable[[Notes], None] = lambda notes: None,
+    before: int | None = None,
+) -> Restored | None:
+    """Return the newest checkpoint that passes all checks, None if there is none at all.
+
+    `like` holds the wanted items as pytrees of shapes; `accept` raises where the notes are of
+    no use; those after the update `before` do not count. Newer ones that cannot be used are
+    warned of; nothing is changed.
+
+    Raises:
+      CheckpointError: there are checkpoints, but none can be used.
+      MemoryError, OSError: the machine, not the checkpoint, is in trouble.
+    """
+    refused: dict[int, str] = {}
+    for update in reversed([x for x in steps(folder) if before is None or x <= before]):
+        try:
+            items, notes = read(folder, update, like)
+            accept(notes)
+        except Exception as error:  # what damage makes orbax raise is unforeseeable
+            if isinstance(error, MemoryError) or getattr(error, "errno", None) in TRANSIENT:
+                raise
+            refused[update] = reason(error)
+            continue
+        for bad, why in refused.items():
+            said = "%s: checkpoint %d cannot be used (%s); %d is used"
+            log.warning(said, folder, bad, why, update)
+        return Restored(update, items, notes, refused)
+    if refused:
+        reasons = "; ".join(f"{update} ({why})" for update, why in refused.items())
+        raise CheckpointError(
+            f"{folder}: no checkpoint can be used, nothing was changed: {reasons}"
+        )
+    return None
+
+
+def restore(
+    folder: Path, like: Mapping[str, Tree], accept: Callable[[Notes], None] = lambda notes: None
+) -> Restored | None:
+    """Do what `newest_whole` does, and move what cannot be used to `damaged/` beside the folder.
+
+    Raises:
+      CheckpointError: there are checkpoints, but none can be used; nothing was moved.
+      MemoryError, OSError: the machine, not the checkpoint, is in trouble.
+    """
+    found = newest_whole(folder, like, accept)
+    for update in found.refused if found else ():
+        log.warning("%s: checkpoint %d moved to %s", folder, update, move_aside(folder, update))
+    return found
+
+
+def read(
+    folder: Path, update: int, like: Mapping[str, Tree]
+) -> tuple[dict[str, Tree], dict[str, Any]]:
+    """Return one checkpoint's items, as `like` has them, and its notes; writes nothing.
+
+    Raises:
+      CheckpointError: it is of another version, or a leaf is not what it was or should be.
+      Exception: whatever orbax makes of damaged files.
+    """
+    options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=FIRST_PROCESS)
+    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+        index_only = ocp.args.Composite(**{INDEX: ocp.args.JsonRestore()})
+        index = manager.restore(update, args=index_only)[INDEX]
+        check_index(index, update, like)
+        wanted = {item: ocp.args.StandardRestore() for item in like}
+        stored = manager.restore(update, args=ocp.args.Composite(**wanted))
+    items = {item: whole(item, stored[item], index["leaves"][item], like[item]) for item in like}
+    return items, index["notes"]
+
+
+def check_index(index: dict[str, Any], update: int, like: Mapping[str, Tree]) -> None:
+    """Check that an index is whole, and of leaves such as `like`'s.
+
+    Raises:
+      CheckpointError: names the first leaf that is not.
+    """
+    if index["seal"] != seal(index) or index["update"] != update:
+        raise CheckpointError("its index is damaged")
+    if index["version"] != VERSION:
+        raise CheckpointError(f"state version {index['version']}, but this code reads {VERSION}")
+    for item, tree in like.items():
+        expected, found = named(tree), index["leaves"].get(item, {})
+        for name in sorted(expected.keys() ^ found.keys()):
+            raise CheckpointError(
+                f"leaf {item}.{name} is {'missing' if name in expected else 'not known here'}"
+            )
+        for name, x in expected.items():
+            for what, ours in (("dtype", str(x.dtype)), ("shape", list(x.shape))):
+                if found[name][what] != ours:
+                    raise CheckpointError(
+                        f"leaf {item}.{name} has {what} {found[name][what]}, expected {ours}"
+                    )
+
+
+def whole(item: str, stored: dict[str, Any], leaves: dict[str, Any], like: Tree) -> Tree:
+    """Return stored arrays in the structure of `like`, each checked against its hash.
+
+    Raises:
+      CheckpointError: names the first leaf that is damaged.
+    """
+
+    def leaf(path: Any, x: Any) -> Any:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        data = np.asarray(stored[name])
+        if sha256(data) != leaves[name]["sha256"]:
+            raise CheckpointError(f"leaf {item}.{name} is damaged (its sha256 differs)")
+        found = jax.random.wrap_key_data(jnp.asarray(data)) if is_key(x) else data
+        if (found.dtype, found.shape) != (x.dtype, x.shape):
+            raise CheckpointError(f"leaf {item}.{name} is stored as {found.dtype}{found.shape}")
+        return found
+
+    return jax.tree_util.tree_map_with_path(leaf, like)
+
+
+def move_aside(folder: Path, update: int) -> Path:
+    """Move a checkpoint to a name of its own in `damaged/` beside the folder."""
+    aside = folder.parent / DAMAGED
+    aside.mkdir(exist_ok=True)
+    names = (str(update), *(f"{update}-{n}" for n in range(1, 1000)))
+    target = next(path for name in names if not (path := aside / name).exists())
+    return (folder / str(update)).rename(target)
+
+
+def reason(error: Exception) -> str:
+    """Return what an exception says, or its kind, in one line."""
+    return one_line(str(error)) or type(error).__name__

@@ -1,0 +1,101 @@
+"""What a reader needs to trust or repeat a run: code, lock, versions, devices."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PHYSICS = ("mujoco", "mujoco-mjx")  # what simulated environments' numbers come from, beside
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "numpy", *PHYSICS)
+ROOT = Path(__file__).parents[2]
+CODE = ("jaxmeta", "envs")  # what the numbers come from
+# What bits depend on; where it changes between two sessions of a run, that is said.
+BITS = (
+    "code_sha256", "own_code_sha256", "lock_sha256", "python", "versions", "devices", "threads",
+    "processor", "xla_flags", "jax_flags",
+)  # fmt: skip
+JAX_FLAGS = (
+    "jax_default_matmul_precision", "jax_enable_x64", "jax_disable_most_optimizations",
+    "jax_default_prng_impl", "jax_threefry_partitionable",
+)  # fmt: skip
+
+
+def now() -> str:
+    """Return the time, UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def describe(
+    devices: list[str], jax_flags: dict[str, Any], own_code: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Return the facts about this process; `commit` is None where there is no checkout.
+
+    Args:
+      devices: their kinds.
+      jax_flags: the values of JAX_FLAGS.
+      own_code: the user's files with environment and method.
+    """
+    lock = ROOT / "requirements.lock"
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "started": now(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+        "code_sha256": code_sha256(),
+        "own_code_sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in own_code],
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "devices": devices,
+        "cores": os.cpu_count(),
+        "threads": threads(),
+        "processor": processor(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax_flags": jax_flags,
+    }
+
+
+def threads() -> str:
+    """Return how many threads a computation on the CPU may use, which its bits depend on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    asked = os.environ.get("NPROC")
+    return f"{cores} cores" + (f", NPROC={asked}" if asked else "")
+
+
+def code_sha256() -> str:
+    """Return a hash of the library and the environments: it tells versions apart without git."""
+    digest = hashlib.sha256()
+    for path in sorted(path for name in CODE for path in (ROOT / name).rglob("*.py")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def git(*command: str) -> str | None:
+    """Return a git command's output, or None where there is no checkout or no git."""
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", ROOT, *command], capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return {name: [before, after]} for what the bits depend on and was not the same."""
+    return {k: [before.get(k), after.get(k)] for k in BITS if before.get(k) != after.get(k)}

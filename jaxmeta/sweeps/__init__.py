@@ -1,0 +1,1 @@
+"""Many runs in few programs, here or elsewhere."""

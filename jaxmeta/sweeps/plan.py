@@ -1,0 +1,203 @@
+"""Sweeps: many configurations, in as few compiled programs as their structure allows.
+
+    OUT/runs/HASH/      one directory per configuration, as `train` writes it
+    OUT/programs/HASH/  what trains together: a list of its runs, its checkpoints, its lock
+
+A program trains all seeds of all its runs side by side, and owns checkpoint and resume. A
+run's directory gets its own rows as they come and its own parameters at the end.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxmeta.config import registry
+from jaxmeta.config.fields import read_object
+from jaxmeta.config.run import Run
+from jaxmeta.config.save_period import period
+from jaxmeta.errors import ConfigError
+from jaxmeta.rundir import claim
+from jaxmeta.statistics import evaluations, final_mean, of_seeds, rows, whole_evaluations
+from jaxmeta.sweeps import executors
+from jaxmeta.sweeps import sweep_grid as grids
+
+RUNS, PROGRAMS, PROGRAM = "runs", "programs", "program.json"
+
+
+class Plan(NamedTuple):
+    """What a sweep consists of."""
+
+    runs: dict[Path, Run]  # all that are wanted, by directory
+    programs: dict[Path, dict[Path, Run]]  # the runs of each program that has something to do
+
+    def unfinished(self) -> list[Path]:
+        """Return the wanted runs that are not done."""
+        return [path for path, run in self.runs.items() if not done(path, run)]
+
+
+def sweep(
+    base: Run | Sequence[Run],
+    grid: Mapping[str, Iterable[Any]] | None = None,
+    *,
+    points: Sequence[Mapping[str, Any]] | None = None,
+    seeds: Iterable[int] | int | None = None,
+    out: str | os.PathLike,
+    executor: str = "here",
+    workers: int = 1,
+    slurm: Mapping[str, Any] | None = None,
+    max_members: int | None = None,
+    checkpoint_every: str = "120s",
+    watch: Callable[..., None] = lambda status: None,
+) -> claim.Table:
+    """Train every configuration of a grid that is not finished yet; return all results.
+
+    Fields that are floats share a compiled program with each other and with the seeds;
+    other fields make programs of their own. Calling again goes on with what is unfinished
+    and trains what was added; what is finished is left alone.
+
+    Args:
+      base: a run, or several (of other methods, say), each taken at every point.
+      grid: dotted names with the values that each takes; every combination is a point.
+      points: the points themselves instead: [{"imagination.beta": 1.5, ...}, ...].
+      seeds: a number n or range(n); by default the base's own.
+      out: the sweep's folder.
+      executor: "here" (this process), "processes" (`workers` of them, sharing the cores),
+        "slurm" (one job per program), or "print" (the commands, for other schedulers).
+      workers: processes at a time.
+      slurm: submitit's parameters, such as {"partition": ..., "timeout_min": ...}.
+      max_members: the most (configuration, seed) pairs of a program, to bound its memory.
+      checkpoint_every: as for `train`.
+      watch: as for `train`, with the executor "here".
+
+    Returns:
+      Columns: "run" (its directory), "status", "seed", the fields that differ between runs,
+      and per split and policy the N-th episode's mean return and, where defined, share of
+      tasks reached, over the last fifth of the evaluations (nan before the first).
+
+    Raises:
+      ConfigError: bad input; nothing was started.
+      Preempted: a signal came; the same call goes on.
+    """
+    executors.check(executor, workers)
+    period(checkpoint_every)
+    todo = plan(base, grid, points=points, seeds=seeds, out=out, max_members=max_members)
+    for path, runs in todo.programs.items():
+        path.mkdir(parents=True, exist_ok=True)
+        listed = {"runs": [run.fields() for run in runs.values()]}
+        claim.write_atomically(path / PROGRAM, json.dumps(listed, indent=1) + "\n")
+    names = {name for run in todo.runs.values() for name in (run.env, run.method)}
+    files = tuple(sorted(filter(registry.is_file, names)))
+    options = executors.Options(workers, dict(slurm or {}), checkpoint_every, watch, files)
+    executors.EXECUTORS[executor](list(todo.programs), options)
+    return results(todo.runs)
+
+
+def plan(
+    base: Run | Sequence[Run],
+    grid: Mapping[str, Iterable[Any]] | None = None,
+    *,
+    points: Sequence[Mapping[str, Any]] | None = None,
+    seeds: Iterable[int] | int | None = None,
+    out: str | os.PathLike,
+    max_members: int | None = None,
+) -> Plan:
+    """Return what `sweep` would do; nothing is written.
+
+    Raises:
+      ConfigError: as `sweep`.
+    """
+    if grid is not None and points is not None:
+        raise ConfigError("grid, points: give one of them, not both")
+    bases = [base] if isinstance(base, Run) else list(base)
+    chosen = [dict(point) for point in points] if points is not None else grids.product(grid or {})
+    if max_members is not None and max_members < 1:
+        raise ConfigError(f"max_members = {max_members}: must be a whole number >= 1")
+    folder = Path(out)
+    require_sweep(folder)
+    wanted = grids.runs(bases, chosen, grids.seed_count(seeds))
+    runs = {folder / RUNS / grids.digest(run): run for run in wanted}
+    known = {
+        path.parent: read_program(path.parent)
+        for path in sorted(folder.glob(f"{PROGRAMS}/*/{PROGRAM}"))
+    }
+    owner = {run: program for program, members in known.items() for run in members}
+    open_runs = {path: run for path, run in runs.items() if not done(path, run)}
+    programs = {owner[path]: known[owner[path]] for path in open_runs if path in owner}
+    for group in grids.programs([r for p, r in open_runs.items() if p not in owner], max_members):
+        by_folder = {folder / RUNS / grids.digest(run): run for run in group}
+        programs[folder / PROGRAMS / grids.short_hash([p.name for p in by_folder])] = by_folder
+    return Plan(runs, programs)
+
+
+def require_sweep(folder: Path) -> None:
+    """Refuse a folder that is not a sweep's, and cannot become one.
+
+    Raises:
+      ConfigError: it holds other things, or cannot be written.
+    """
+    claim.refuse_links(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"out = {folder}: must be a folder, not a file")
+    there = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    if set(there) - {RUNS, PROGRAMS, "slurm", "figures"}:
+        raise ConfigError(f"out = {folder}: must be new, empty or a sweep's folder; it holds files")
+    claim.require_writable(folder)
+
+
+def read_program(path: Path) -> dict[Path, Run]:
+    """Return a program's runs by their directories.
+
+    Raises:
+      ConfigError: it is none, or its list is damaged.
+    """
+    file = path / PROGRAM
+    with claim.reading(file):
+        listed = read_object(file.read_text(), str(file))["runs"]
+        runs = [Run.from_json(json.dumps(fields)) for fields in listed]
+    return {path.parent.parent / RUNS / grids.digest(run): run for run in runs}
+
+
+def done(path: Path, run: Run) -> bool:
+    """Whether a run is finished, or none of its seeds is left to finish."""
+    status = claim.status(path)
+    return status == "finished" or (status == "failed" and len(claim.dead_seeds(path)) == run.seeds)
+
+
+def results(runs: Mapping[Path, Run]) -> claim.Table:
+    """Return the table of `sweep`, one row per run and seed, in their order."""
+    fields = [run.fields() for run in runs.values()]
+    names = list(dict.fromkeys(name for known in fields for name in known))
+    differing = [n for n in names if len({str(known.get(n)) for known in fields}) > 1]
+    lines: list[dict[str, Any]] = []
+    for (path, run), known in zip(runs.items(), fields, strict=True):
+        status = claim.status(path) or "not begun"
+        found = final_results(path, run) if (path / claim.EVALUATION).is_file() else {}
+        for seed in range(run.seeds):
+            row = {"run": str(path), "status": status, "seed": seed}
+            row |= {name: known.get(name) for name in differing}
+            lines.append(row | {name: values[seed] for name, values in found.items()})
+    columns = dict.fromkeys(name for line in lines for name in line)
+    return {name: np.array([line.get(name, np.nan) for line in lines]) for name in columns}
+
+
+def final_results(path: Path, run: Run) -> dict[str, np.ndarray]:
+    """Return means over the last fifth of a run's evaluations, [seeds]; nan for dead ones."""
+    tasks, dead = claim.read_tasks(path), claim.dead_seeds(path)
+    alive = [seed for seed in range(run.seeds) if seed not in dead]
+    size = len(alive) * len(claim.POLICIES) * len(tasks) * run.trial.episodes
+    table = whole_evaluations(of_seeds(claim.read_evaluation(path), alive), size)
+    if not len(table["frames"]):
+        return {}
+    found: dict[str, np.ndarray] = {}
+    for split in dict.fromkeys(task["split"] for task in tasks):
+        for policy in claim.POLICIES:
+            last = rows(table, policy=policy, split=split, episode=run.trial.episodes)
+            for column in ("return", "reached"):
+                values = np.full(run.seeds, np.nan)
+                values[alive] = final_mean(evaluations(last, column).values)
+                found[f"{split}_{column}_{policy}"] = values
+    return found

@@ -1,0 +1,92 @@
+"""What a run goes on from: its newest checkpoint, if everything still fits together."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxmeta.devices import hosts
+from jaxmeta.errors import CheckpointError, ConfigError
+from jaxmeta.rundir import checkpoint, claim, manifest
+
+log = logging.getLogger(__name__)
+
+
+def restore_for_all(
+    path: Path, folders: Sequence[Path], like: dict[str, Any], facts: dict[str, Any]
+) -> checkpoint.Restored | None:
+    """Return what `restore` finds for process 0, in every process.
+
+    Raises: what `restore` does.
+    """
+
+    def find() -> tuple[Any, Any]:
+        found = restore(path, folders, like, facts)
+        return (
+            (None, None)
+            if found is None
+            else ((found.update, found.notes, found.refused), found.items)
+        )
+
+    known, items = hosts.shared(find, like)
+    if known is None:
+        return None
+    update, notes, refused = known
+    return checkpoint.Restored(update, items, notes, refused)
+
+
+def restore(
+    path: Path, folders: Sequence[Path], like: dict[str, Any], facts: dict[str, Any]
+) -> checkpoint.Restored | None:
+    """Return what members go on from; None if they have to begin, which is said aloud.
+
+    `folders` are their runs' directories, whose rows must reach as far as the checkpoint.
+
+    Raises:
+      ConfigError: the environment is another version now.
+      CheckpointError: there were checkpoints, but none can be used.
+    """
+
+    def rows_are_there(notes: checkpoint.Notes) -> None:
+        for folder, sizes in zip(folders, notes["sizes"], strict=True):
+            for name, size in sizes.items():
+                claim.require_size(folder / name, size)
+
+    before = claim.read_manifest(path)
+    if before and before.get("env_version") != facts["env_version"]:
+        raise ConfigError(
+            f"{path}: began with version {before.get('env_version')} of its environment, which is"
+            f" version {facts['env_version']} now: its numbers would not fit together"
+        )
+    found = checkpoint.restore(path / claim.CHECKPOINTS, like, rows_are_there)
+    saved = before.get("saved")
+    if found is None and saved is not None:
+        raise CheckpointError(
+            f"{path / claim.CHECKPOINTS}: holds no checkpoint, but one of update {saved} was"
+            " written; nothing was changed"
+        )
+    if found is None and before:
+        log.warning("%s: stopped before its first checkpoint; it starts from the beginning", path)
+    if found is not None:
+        log.info("%s: resumes after update %d", path, found.update)
+        if not before:
+            log.warning("%s: has no %s: what it was made with is unknown", path, claim.MANIFEST)
+        if saved is not None and found.update < saved:
+            log.warning("%s: the checkpoint of update %d cannot be used", path, saved)
+        for name, (then, now) in manifest.differing(before, facts).items() if before else ():
+            log.warning("%s: %s was %s and is %s: bits may differ", path, name, then, now)
+    return found
+
+
+def resumption(
+    before: dict[str, Any], restored: checkpoint.Restored | None, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Return an entry of the manifest's `resumed_from`."""
+    if restored is None:
+        return {"update": 0, "at": manifest.now()}
+    return {
+        "update": restored.update,
+        "at": manifest.now(),
+        "changed": manifest.differing(before, facts),
+        "refused": {str(update): why for update, why in restored.refused.items()},
+    }

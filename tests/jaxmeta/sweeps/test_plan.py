@@ -1,0 +1,262 @@
+"""Sweeps: one program per structure, idempotent, restartable, and true to single runs."""
+
+import json
+import shlex
+import time
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+import jaxmeta
+from jaxmeta import worker
+from jaxmeta.config.run import Run
+from jaxmeta.errors import ConfigError, Preempted
+from jaxmeta.rundir import claim
+from jaxmeta.sweeps import executors, plan, sweep_grid
+from jaxmeta.training import train_run
+from tests.processes import CLOCK, ENVIRONMENT, resumed_from, rows_logged
+from tests.tiny import tiny_run
+
+FRAMES = {"frames": 2000, "log_every": 480, "evaluation.every": 960}
+RL2 = tiny_run("rl2", FRAMES)
+LDM = tiny_run("ldm", FRAMES)
+GRID = {"a2c.gamma": [0.9, 0.95], "a2c.learning_rate": [1e-3, 1e-2]}
+
+
+class Counted:
+    """Counts the programs that are compiled."""
+
+    def __init__(self, monkeypatch):
+        self.count, compile_programs = 0, train_run.compile_programs
+
+        def counting(*args):
+            self.count += 1
+            return compile_programs(*args)
+
+        monkeypatch.setattr(train_run, "compile_programs", counting)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Return a finished sweep of 2 discounts x 2 learning rates x 2 seeds, and its table."""
+    out = tmp_path_factory.mktemp("sweep") / "a"
+    with pytest.MonkeyPatch.context() as patch:
+        counted = Counted(patch)
+        table = jaxmeta.sweep(RL2, GRID, seeds=range(2), out=out)
+    assert counted.count == 1
+    return out, table
+
+
+def folder(out, run, **changed):
+    """Return the directory of a run with some fields changed."""
+    fields = {name.replace("__", "."): value for name, value in changed.items()}
+    return out / "runs" / sweep_grid.digest(run.replace(fields))
+
+
+def rows(path):
+    """Return a run's log lines without the clock's keys, and its evaluations."""
+    return rows_logged(path), (path / claim.EVALUATION).read_text()
+
+
+def test_the_table_has_a_row_per_run_and_seed(swept):
+    out, table = swept
+    assert table["a2c.gamma"].tolist() == [0.9] * 4 + [0.95] * 4
+    assert table["a2c.learning_rate"].tolist() == [1e-3, 1e-3, 1e-2, 1e-2] * 2
+    assert table["seed"].tolist() == [0, 1] * 4
+    assert set(table["status"]) == {"finished"}
+    assert {"train_return_greedy", "test_reached_sampled"} <= table.keys()
+    path = folder(out, RL2, a2c__gamma=0.95, a2c__learning_rate=1e-2)
+    evaluation = claim.read_evaluation(path)
+    last = (evaluation["frames"] == 2160) & (evaluation["seed"] == 1) & (evaluation["episode"] == 2)
+    last &= (evaluation["policy"] == "greedy") & (evaluation["split"] == "test")
+    assert table["test_return_greedy"][-1] == pytest.approx(evaluation["return"][last].mean())
+
+
+def assert_as_alone(run, path, tmp_path):
+    """Assert that a sweep's finished run in `path` is what a run of its own gives."""
+    alone, together = jaxmeta.train(run, tmp_path / "alone"), jaxmeta.train(run, path)
+    for name, value in alone.metrics[-1].items():
+        if name not in CLOCK:
+            assert together.metrics[-1][name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+    chex.assert_trees_all_close(together.params, alone.params, atol=1e-5)
+    chex.assert_trees_all_close(together.best.params, alone.best.params, atol=1e-5)
+    return alone
+
+
+def test_a_row_is_what_a_run_of_its_own_gives(swept, tmp_path):
+    changed = {"a2c.gamma": 0.95, "a2c.learning_rate": 1e-3}
+    path = folder(swept[0], RL2, a2c__gamma=0.95, a2c__learning_rate=1e-3)
+    alone = assert_as_alone(RL2.replace(changed), path, tmp_path)
+    agent, params = jaxmeta.load(path, seed=1)
+    assert agent.begin(params).shape[-1] > 0
+    other = jaxmeta.load(folder(swept[0], RL2, a2c__gamma=0.9, a2c__learning_rate=1e-3), seed=1)[1]
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], alone.params), other, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_beta_and_dropout_are_numbers_in_one_program(tmp_path, monkeypatch):
+    """2 betas x 2 dropout rates x 2 seeds of LDM."""
+    counted, out = Counted(monkeypatch), tmp_path / "a"
+    points = {"imagination.beta": [1.0, 2.0], "vae.dropout": [0.5, 0.7]}
+    table = jaxmeta.sweep(LDM, points, seeds=2, out=out)
+    assert counted.count == 1
+    assert set(table["status"]) == {"finished"}
+    path = folder(out, LDM, imagination__beta=2.0, vae__dropout=0.5)
+    changed = {"imagination.beta": 2.0, "vae.dropout": 0.5}
+    assert_as_alone(LDM.replace(changed), path, tmp_path)
+
+
+def test_a_second_call_does_nothing(swept, monkeypatch):
+    out, table = swept
+    counted = Counted(monkeypatch)
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+    again = jaxmeta.sweep(RL2, GRID, seeds=2, out=out)
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before
+    assert counted.count == 0
+    for name in table:
+        np.testing.assert_array_equal(again[name], table[name])
+
+
+def test_a_new_value_makes_a_program_for_the_new_rows_only(swept):
+    out, _ = swept
+    todo = plan.plan(RL2, GRID | {"a2c.gamma": [0.9, 0.93, 0.95]}, out=out)
+    assert len(todo.runs) == 6
+    (program,) = todo.programs.values()
+    assert [run.a2c.gamma for run in program.values()] == [0.93, 0.93]
+
+
+def test_other_structures_are_other_programs(tmp_path):
+    points = [{"a2c.gamma": 0.9}, {"a2c.gamma": 0.8}, {"networks.hidden": 12}]
+    todo = plan.plan([RL2, LDM], points=points, out=tmp_path / "a")
+    assert sorted(len(runs) for runs in todo.programs.values()) == [1, 1, 2, 2]
+    assert not (tmp_path / "a").exists()
+
+
+def stop_at(frames, error):
+    def watch(status):
+        if status.frames >= frames:
+            raise error
+
+    return watch
+
+
+def test_a_stopped_sweep_goes_on_to_the_same_bits(swept, tmp_path, caplog):
+    out, every = tmp_path / "a", {"checkpoint_every": "3u"}
+    arguments = (RL2, GRID)
+    with pytest.raises(Preempted):
+        jaxmeta.sweep(*arguments, out=out, watch=stop_at(1200, Preempted("now")), **every)
+    (program,) = (out / "programs").iterdir()
+    assert claim.status(next((out / "runs").iterdir())) == "preempted"
+    with pytest.raises(ConfigError, match=f"belongs to a sweep.*programs/{program.name}"):
+        jaxmeta.resume(next((out / "runs").iterdir()))
+    table = jaxmeta.sweep(*arguments, out=out, **every)
+    assert set(table["status"]) == {"finished"}
+    assert resumed_from(program) == [3]
+    for path in (out / "runs").iterdir():
+        assert rows(path) == rows(swept[0] / "runs" / path.name)
+        theirs = jaxmeta.train(claim.read_run(path), swept[0] / "runs" / path.name)
+        chex.assert_trees_all_equal(jaxmeta.train(claim.read_run(path), path).params, theirs.params)
+
+
+def test_a_configuration_that_diverges_dies_alone(swept, tmp_path):
+    out = tmp_path / "a"
+    good = {"a2c.gamma": 0.9, "a2c.learning_rate": 1e-3}
+    points = [good, {"a2c.value_coef": 1e38, "a2c.max_grad_norm": 1e38}]
+    table = jaxmeta.sweep(RL2, points=points, out=out)
+    assert table["status"].tolist() == ["finished"] * 2 + ["failed"] * 2
+    good, bad = (out / "runs" / sweep_grid.digest(RL2.replace(point)) for point in points)
+    assert rows(good) == rows(swept[0] / "runs" / good.name)
+    assert set(claim.dead_seeds(bad)) == {0, 1}
+    assert claim.dead_seeds(good) == {}
+    report = json.loads((bad / claim.NAN_REPORT).read_text())["0"]
+    assert report["config"]["a2c.value_coef"] == 1e38
+    assert np.isnan(table["train_return_greedy"]).tolist() == [False] * 2 + [True] * 2
+    assert plan.plan(RL2, points=points, out=out).programs == {}  # there is nothing to repeat
+
+
+def test_an_error_ends_its_own_program_only(tmp_path, monkeypatch, caplog):
+    run_program = worker.run_program
+
+    def failing(path, *args):
+        if next(iter(plan.read_program(path).values())).networks.hidden == 12:
+            raise RuntimeError("out of memory")
+        run_program(path, *args)
+
+    monkeypatch.setattr(worker, "run_program", failing)
+    points = [{"networks.hidden": 12}, {"a2c.gamma": 0.9}]
+    table = jaxmeta.sweep(RL2, points=points, out=tmp_path / "a")
+    assert table["status"].tolist() == ["not begun"] * 2 + ["finished"] * 2
+    assert "out of memory" in caplog.text
+
+
+def test_commands_are_printed_for_other_schedulers(tmp_path, capsys):
+    jaxmeta.sweep(RL2, {"networks.hidden": [12, 14]}, out=tmp_path / "a", executor="print")
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    programs = {str(path) for path in (tmp_path / "a" / "programs").iterdir()}
+    assert {words[4] for words in lines} == programs
+    assert all(words[1:4] == ["-P", "-m", "jaxmeta.worker"] for words in lines)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Give other processes this repository's code, and the tests' compilation cache."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.slow
+def test_worker_processes_share_the_cores(tmp_path, environment):
+    table = jaxmeta.sweep(
+        RL2, {"networks.hidden": [12, 14]}, out=tmp_path / "a", executor="processes", workers=2
+    )
+    assert set(table["status"]) == {"finished"}
+    for program in (tmp_path / "a" / "programs").iterdir():
+        assert claim.read_manifest(program)["threads"].startswith("1 cores")
+
+
+# submitit leaves its processes to themselves.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_slurm_jobs_are_submitted_once(tmp_path, caplog, environment):
+    """Through submitit's local executor."""
+    arguments = {"out": tmp_path / "a", "executor": "slurm", "slurm": {"cluster": "local"}}
+    caplog.set_level("INFO")
+    jaxmeta.sweep(RL2, {"a2c.gamma": [0.9]}, **arguments)
+    jaxmeta.sweep(RL2, {"a2c.gamma": [0.9]}, **arguments)
+    assert "has a job already" in caplog.text
+    (program,) = (tmp_path / "a" / "programs").iterdir()
+    end = time.monotonic() + 120
+    while executors.has_job(program):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert set(jaxmeta.sweep(RL2, {"a2c.gamma": [0.9]}, **arguments)["status"]) == {"finished"}
+
+
+def test_bad_sweeps_are_refused_before_anything_is_written(tmp_path):
+    out = tmp_path / "a"
+    with pytest.raises(ConfigError, match="executor = 'cloud': must be one of here, processes"):
+        jaxmeta.sweep(RL2, out=out, executor="cloud")
+    with pytest.raises(ConfigError, match="give one of them, not both"):
+        jaxmeta.sweep(RL2, {}, points=[], out=out)
+    with pytest.raises(ConfigError, match="max_members = 0"):
+        jaxmeta.sweep(RL2, out=out, max_members=0)
+    with pytest.raises(ConfigError, match="checkpoint_every = 'often'"):
+        jaxmeta.sweep(RL2, out=out, checkpoint_every="often")
+    assert not out.exists()
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(ConfigError, match="it holds files"):
+        jaxmeta.sweep(RL2, out=tmp_path)
+
+
+def test_code_from_files_is_executed_for_who_named_it_only(tmp_path):
+    file = tmp_path / "env.py"
+    file.write_text("from envs.gridworld import gridworld as make\n")
+    run = Run(env=str(file), method="rl2", frames=1920).replace({"networks.hidden": 8})
+    with pytest.raises(Preempted):
+        jaxmeta.sweep(run, out=tmp_path / "a", watch=stop_at(0, Preempted("now")))
+    (program,) = (tmp_path / "a" / "programs").iterdir()
+    with pytest.raises(ConfigError, match="names no code to execute"):
+        worker.run_program(program)
+    assert jaxmeta.sweep(run, out=tmp_path / "a")["status"].tolist() == ["finished"]
