@@ -48,3 +48,33 @@ class Agent(NamedTuple):
 def greedy(agent: Agent) -> Agent:
     """Return the agent that takes the mode instead of a sample."""
     return agent._replace(draw=lambda key: jax.tree.map(jnp.zeros_like, agent.draw(key)))
+
+
+class Gaussian(NamedTuple):
+    """Diagonal Gaussians, [..., L] each."""
+
+    mean: Array
+    logvar: Array
+
+
+class Belief(NamedTuple):
+    """A belief's functions, for one worker; `params` holds its encoder and its decoder.
+
+    Attributes:
+      init: key -> {"<encoder>": ..., "decoder": ...}.
+      begin: params -> memory [H].
+      update: (params, memory, action, seen, reward) -> memory.
+      posterior: (params, memory) -> Gaussian [L].
+      draw: key -> the noise of one `imagine`: a latent's normals [L] and dropout bits.
+      imagine: (params, z, obs, action, next_obs, bits, hp) -> the reward paid for a step
+        in the task z, []; bits None switches dropout off.
+      elbo: (params, replayed [B, T], key, hp) -> loss [] and metrics.
+    """
+
+    init: Callable[[Key], Params]
+    begin: Callable[[Params], Array]
+    update: Callable[..., Array]
+    posterior: Callable[[Params, Array], Gaussian]
+    draw: Callable[[Key], tuple[Array, Array]]
+    imagine: Callable[..., Array]
+    elbo: Callable[..., tuple[Array, dict[str, Array]]]

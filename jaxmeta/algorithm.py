@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmeta.agent import Agent, Memory, Params, Transition
-from jaxmeta.beliefs.variational import Belief
+from jaxmeta.agent import Agent, Belief, Memory, Params, Transition
 from jaxmeta.config.options import (
     A2C,
     PPO,

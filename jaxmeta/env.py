@@ -180,3 +180,8 @@ class Wrapper(Env):
 def where(condition: Array, then: Any, otherwise: Any) -> Any:
     """Select between two pytrees by one scalar condition; typed keys are allowed."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), then, otherwise)
+
+
+def is_key(x: Any) -> bool:
+    """Whether a leaf (or its shape) is typed PRNG keys."""
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)

@@ -19,3 +19,6 @@ class Preempted(RuntimeError):
 
 class PeerLost(Preempted):
     """Another process of the run is gone; the same call, in all, goes on from a checkpoint."""
+
+
+EXIT_CODE = 75  # EX_TEMPFAIL: stopped, and can be resumed

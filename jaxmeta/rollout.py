@@ -7,11 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxmeta.agent import Agent, Memory, Params, Transition
-from jaxmeta.axes import scan
+from jaxmeta.axes import WORKERS, scan
 from jaxmeta.env import Array, Binary, Env, EnvState, Key, Task, where
 from jaxmeta.trial import Trial
-
-WORKERS = "workers"  # the axis over which workers of a group may see each other
 
 
 class Worker(NamedTuple):

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
-from jaxmeta.rundir.claim import Table
+from jaxmeta.rundir.layout import Table
 
 LAST = 5  # results are means over the last 1/5 of the evaluations
 WINDOW = 5  # evaluations in a moving average (Lee & Chung 2021, 5)
@@ -191,6 +190,8 @@ def permutation_p(x: np.ndarray, y: np.ndarray) -> float:
     """
     if min(len(x), len(y)) < 2:
         return 1.0
+    from scipy import stats  # half a second, which readers of a run do without
+
     rounded = np.round(np.concatenate([x, y]), 9)  # equal up to rounding is equal
     difference = lambda x, y, axis: x.mean(axis) - y.mean(axis)
     found = stats.permutation_test(
@@ -203,6 +204,8 @@ def mean_interval(values: np.ndarray) -> Interval:
     """Return Student's interval of the mean over seeds [S]."""
     if len(values) < 2:
         return NO_INTERVAL
+    from scipy import stats
+
     error = values.std(ddof=1) / np.sqrt(len(values))
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * error)
     return Interval(float(values.mean()) - reach, float(values.mean()) + reach)
@@ -210,5 +213,7 @@ def mean_interval(values: np.ndarray) -> Interval:
 
 def trend(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Return Kendall's tau between a setting x [n] and what came of it y [n], and its p."""
+    from scipy import stats
+
     found = stats.kendalltau(x, y)
     return float(found.statistic), float(found.pvalue)

@@ -174,9 +174,9 @@ MUTANTS = (
     ),
     Mutant(
         "real returns are imagined ones",
-        "jaxmeta/rl/policy_gradient.py",
-        "return tr._replace(reward=tr.env_reward) if real else tr",
-        "return tr",
+        "jaxmeta/algorithms/ldm.py",
+        "return lambda tr: tr._replace(reward=tr.env_reward)",
+        "return as_paid",
         "tests/jaxmeta/algorithms/test_algorithms.py::test_real_returns_replace_what_was_imagined",
     ),
     Mutant(
@@ -189,8 +189,8 @@ MUTANTS = (
     Mutant(
         "half trials reach the replay",
         "jaxmeta/rl/update_phases.py",
-        "return buffers.add(replay, rows, mode, k == count - 1)",
-        "return buffers.add(replay, rows, mode)",
+        "return ring.add(replay, rows, mode, k == count - 1)",
+        "return ring.add(replay, rows, mode)",
         "tests/jaxmeta/rl/test_update_phases.py",
     ),
     Mutant(
@@ -393,8 +393,8 @@ MUTANTS = (
     ),
     Mutant(
         "a run's directory names code to execute",
-        "jaxmeta/rundir/claim.py",
-        "if registry.is_file(name) and given is None:",
+        "jaxmeta/rundir/reading.py",
+        "if code_files.is_file(name) and given is None:",
         "if False:",
         "tests/jaxmeta/test_security.py",
     ),
@@ -499,7 +499,7 @@ MUTANTS = (
     ),
     Mutant(
         "a seed's workers are on every device that shares them",
-        "jaxmeta/devices/seed_axis.py",
+        "jaxmeta/axes.py",
         "lax.with_sharding_constraint(x, P(GROUPS))",
         "lax.with_sharding_constraint(x, P())",
         "tests/jaxmeta/config/test_mesh_shape.py",

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import layout, reading
 from tests.tiny import tiny_run
 
 REPO = Path(__file__).parent.parent
@@ -86,41 +86,41 @@ class Process:
 
 def newest(out):
     """Return the newest checkpoint's update, 0 without one."""
-    folder = out / claim.CHECKPOINTS
+    folder = out / layout.CHECKPOINTS
     names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def saving(out):
     """Whether a checkpoint is being written."""
-    return any((out / claim.CHECKPOINTS).glob("*orbax-checkpoint-tmp*"))
+    return any((out / layout.CHECKPOINTS).glob("*orbax-checkpoint-tmp*"))
 
 
 def rows_logged(out):
     """Return the lines of metrics.jsonl, without what only the clock decides."""
-    lines = (out / claim.METRICS).read_text().splitlines()
+    lines = (out / layout.METRICS).read_text().splitlines()
     return [{k: v for k, v in json.loads(x).items() if k not in CLOCK} for x in lines]
 
 
 def stored_digests(out):
     """Return the sha256 of every leaf of the newest checkpoint, as its index has them."""
-    (index,) = (out / claim.CHECKPOINTS / str(newest(out)) / "index").glob("metadata")
+    (index,) = (out / layout.CHECKPOINTS / str(newest(out)) / "index").glob("metadata")
     leaves = json.loads(index.read_text())["leaves"]
     return {f"{item}.{k}": v["sha256"] for item, of in leaves.items() for k, v in of.items()}
 
 
 def assert_same(out, reference):
     """Assert that two finished runs gave the same: leaves, evaluations and metrics."""
-    assert claim.status(out) == claim.status(reference) == "finished"
+    assert reading.status(out) == reading.status(reference) == "finished"
     assert newest(out) == newest(reference)
     ours, theirs = stored_digests(out), stored_digests(reference)
     assert {k for k in ours if ours[k] != theirs[k]} == set()
     assert ours.keys() == theirs.keys()
     assert rows_logged(out) == rows_logged(reference)
-    with (out / claim.EVALUATION).open() as a, (reference / claim.EVALUATION).open() as b:
+    with (out / layout.EVALUATION).open() as a, (reference / layout.EVALUATION).open() as b:
         assert list(csv.reader(a)) == list(csv.reader(b))
 
 
 def resumed_from(out):
     """Return the updates from which a run went on."""
-    return [entry["update"] for entry in claim.read_manifest(out)["resumed_from"]]
+    return [entry["update"] for entry in reading.read_manifest(out)["resumed_from"]]

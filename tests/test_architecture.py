@@ -1,16 +1,46 @@
-"""Who may import whom, and that the package `envs` is ours."""
+"""Who may import whom, how files are called, and that the package `envs` is ours."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted(
-    p for room in ("jaxmeta", "envs", "experiments") for p in (ROOT / room).rglob("*.py")
+PACKAGES = ("jaxmeta", "envs", "experiments")
+FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+
+# The order of the rooms: each may import itself and what stands before it in its line.
+VOCABULARY = ("axes", "env", "agent", "trial", "rollout", "algorithm")
+GROUND = ("errors", "papers", "config", *VOCABULARY)
+PARTS = ("nn", "replay", "rl", "beliefs", "imagination", "algorithms")
+RUNNING = ("devices", "rundir", "statistics")  # it never sees the parts, nor they it
+TOP = ("training", "sweeps")
+STUDIES = ("terminal", "analysis", "figures", "report", "studies", "bench", "cli")
+LINES = (
+    [f"jaxmeta.{room}" for room in (*GROUND, *PARTS)],
+    [f"jaxmeta.{room}" for room in (*GROUND, *RUNNING)],
+    [f"jaxmeta.{room}" for room in (*GROUND, *PARTS, *RUNNING, *TOP)],
+    ["jaxmeta.errors", "jaxmeta.papers", "jaxmeta.config", "jaxmeta.env", "envs"],
+    [
+        *(f"jaxmeta.{room}" for room in (*GROUND, *PARTS, *RUNNING, *TOP)),
+        *("envs", "jaxmeta"),
+        *(f"experiments.{room}" for room in STUDIES),
+    ],
 )
+ENTRIES = ("jaxmeta", "jaxmeta.worker", "experiments", "experiments.__main__")
+JAX_FREE = ("jaxmeta.errors", "jaxmeta.papers", "jaxmeta.config")
+
+
+def module(path: Path) -> str:
+    """Return a file's dotted name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(path): path for path in FILES}
 
 
 def imports(path: Path) -> set[str]:
@@ -21,27 +51,60 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found |= {node.module or ""} | {f"{node.module}.{a.name}" for a in node.names}
+            names = {f"{node.module}.{a.name}" for a in node.names}
+            found |= {name if name in MODULES else node.module or "" for name in names}
     return found
 
 
-def rooms(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imports(path)}
+def room(name: str) -> str:
+    """Return a module's room: "jaxmeta.rl" of "jaxmeta.rl.sac", "envs" of all that is there."""
+    return "envs" if name.split(".")[0] == "envs" else ".".join(name.split(".")[:2])
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_run_one_way(path):
-    room = path.relative_to(ROOT).parts[0]
-    if room == "jaxmeta":
-        assert not rooms(path) & {"envs", "experiments"}
-    if room == "envs":
-        ours = {m for m in imports(path) if m.split(".")[0] in ("jaxmeta", "experiments")}
-        allowed = ("jaxmeta.env", "jaxmeta.errors", "jaxmeta.config")
-        assert all(m.startswith(allowed) for m in ours), ours
-    if path.parent.name == "algorithms" or room == "jaxmeta":
-        assert not any(m.startswith("jaxmeta.algorithms") for m in imports(path))
-    if path.name != "action_distributions.py":
-        assert "distrax" not in rooms(path)
+def allowed(name: str) -> set[str]:
+    """Return the rooms that a module may import from."""
+    lines = [line[: line.index(room(name)) + 1] for line in LINES if room(name) in line]
+    return set.intersection(*map(set, lines)) if lines else set()
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in ENTRIES])
+def test_imports_run_one_way(name):
+    ours = {m for m in imports(MODULES[name]) if m.split(".")[0] in PACKAGES}
+    assert {m for m in ours if room(m) not in allowed(name)} == set()
+
+
+def test_every_room_has_its_place():
+    known = {room for line in LINES for room in line} - {"jaxmeta"}
+    assert {room(name) for name in MODULES.keys() - set(ENTRIES)} == known - {"jaxmeta.papers"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_methods_are_found_by_name_only(name):
+    """A part never imports an algorithm, an algorithm never another; distrax is in one place."""
+    found = imports(MODULES[name])
+    assert not any(m.startswith("jaxmeta.algorithms.") for m in found)
+    assert name == "jaxmeta.nn.action_distributions" or "distrax" not in found
+    assert room(name) not in JAX_FREE or not {m.split(".")[0] for m in found} & {"jax", "flax"}
+
+
+def test_no_import_runs_in_a_circle():
+    TopologicalSorter(
+        {name: imports(path) & MODULES.keys() for name, path in MODULES.items()}
+    ).prepare()
+
+
+def test_no_two_files_have_one_name():
+    counts = Counter(path.stem for path in FILES)
+    twice = {name for name, count in counts.items() if count > 1}
+    assert twice <= {"__init__", "__main__", "options"}
+
+
+def test_a_wings_init_is_one_docstring():
+    """So that files without jax stay so; `algorithms`, `papers` and `envs` list things."""
+    lists = {"jaxmeta", "jaxmeta.algorithms", "jaxmeta.papers", "envs"}
+    for path in FILES:
+        if path.name == "__init__.py" and module(path) not in lists:
+            assert len(ast.parse(path.read_text()).body) == 1, path
 
 
 def test_importing_jaxmeta_is_light():

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import layout, reading
 from tests.processes import Process, arguments, assert_same, end_all, newest, resumed_from, saving
 from tests.tiny import METHODS
 
@@ -47,7 +47,7 @@ def reference(tmp_path_factory):
 @pytest.mark.slow
 def test_two_seeds_have_two_cores(reference):
     cores = min(2, len(os.sched_getaffinity(0)))
-    assert claim.read_manifest(reference("rl2", "quick"))["devices"] == ["cpu cpu"] * cores
+    assert reading.read_manifest(reference("rl2", "quick"))["devices"] == ["cpu cpu"] * cores
 
 
 def kill_again_and_again(out, method, length, every, kills, seed):
@@ -116,7 +116,7 @@ def test_a_full_size_run_is_killed_twice(tmp_path, record_property):
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, reference):
     out = tmp_path / "a"
     process = train(out, "rl2", "quick", "1000000u")
-    process.wait_until(lambda: (out / claim.METRICS).is_file() and claim.read_metrics(out))
+    process.wait_until(lambda: (out / layout.METRICS).is_file() and reading.read_metrics(out))
     process.kill()
     assert newest(out) == 0
     code, said = train(out, "rl2", "quick").finish()
@@ -133,12 +133,12 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, referen
 def test_one_signal_saves_and_exits_with_75(number, tmp_path, reference):
     out = tmp_path / "a"
     process = train(out, "rl2", "quick", "1000000u")
-    process.wait_until(lambda: (out / claim.METRICS).is_file() and claim.read_metrics(out))
+    process.wait_until(lambda: (out / layout.METRICS).is_file() and reading.read_metrics(out))
     process.send(number)
     code, said = process.finish()
     assert code == 75, said
     assert f"{number.name}: finishing this chunk, then saving" in said
-    assert claim.status(out) == "preempted"
+    assert reading.status(out) == "preempted"
     assert newest(out) > 0
     code, said = Process("resume", out, log=tmp_path / "resumed.log").finish()
     assert code == 0, said

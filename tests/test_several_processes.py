@@ -7,7 +7,7 @@ import chex
 import pytest
 
 import jaxmeta
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import reading
 from tests.processes import Process, arguments, end_all, free_port, newest
 from tests.tiny import tiny_run
 
@@ -62,10 +62,10 @@ def assert_lost_and_resumed(out, alone, victim, number):
     assert seconds < ENDS_S, said
     assert f"process {victim} of this run is gone, or cannot be reached" in said
     assert "Traceback" not in said
-    assert claim.status(out) in ("running", "preempted")
+    assert reading.status(out) in ("running", "preempted")
     end_all()
     result = jaxmeta.resume(out, mesh="seeds=1")
-    (entry,) = claim.read_manifest(out)["resumed_from"]
+    (entry,) = reading.read_manifest(out)["resumed_from"]
     assert UPDATES // 4 <= entry["update"] < UPDATES
     assert set(entry["changed"]) >= {"devices"}
     assert_close(result, alone)
@@ -95,7 +95,7 @@ def test_two_processes_give_what_one_gives_and_say_it_once(tmp_path, alone):
     out = tmp_path / "a"
     (code, said), (other_code, other_said) = (p.finish(120) for p in start(out, every="100u"))
     assert (code, other_code) == (0, 0), said + other_said
-    manifest = claim.read_manifest(out)
+    manifest = reading.read_manifest(out)
     assert manifest["mesh"] == {"seeds": 1, "groups": 2}
     assert manifest["processes"] == 2
     assert manifest["saved"] == UPDATES
@@ -116,7 +116,7 @@ def test_a_signal_to_one_stops_all_at_the_same_update(tmp_path, alone):
     assert [code for code, _ in ended] == [75, 75], ended
     told = [next(x for x in said.splitlines() if "stopped after" in x) for _, said in ended]
     assert told[0] == told[1]
-    assert claim.status(out) == "preempted"
+    assert reading.status(out) == "preempted"
     again = [p.finish(120) for p in start(out)]
     assert [code for code, _ in again] == [0, 0], again
     assert_close(jaxmeta.resume(out), alone)

@@ -4,7 +4,7 @@ import csv
 import json
 
 from jaxmeta.config.run import Run
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import layout
 
 TRAIN, TEST = [[0, 2], [6, 6]], [[3, 0], [3, 1], [3, 2]]
 # 1,000 frames at 100 frames/s, then 3,000 at 50: 4,000 frames in 70 s.
@@ -28,13 +28,13 @@ def write_run(
     path.mkdir(parents=True)
     tasks = [("train", task) for task in TRAIN] + [(s, task) for s in tests for task in TEST]
     described = [{"split": s, "task": task, "best_return": best} for s, task in tasks]
-    (path / claim.CONFIG).write_text(run.to_json())
-    (path / claim.TASKS).write_text(json.dumps(described))
+    (path / layout.CONFIG).write_text(run.to_json())
+    (path / layout.TASKS).write_text(json.dumps(described))
     write_manifest(path, **manifest)
     write_metrics(path, logged)
-    with (path / claim.EVALUATION).open("w", newline="") as file:
+    with (path / layout.EVALUATION).open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(claim.EVALUATION_FIELDS)
+        writer.writerow(layout.EVALUATION_FIELDS)
         for seed, values in enumerate(zip(train, test, strict=True)):
             for e, (train_return, test_return) in enumerate(zip(*values, strict=True)):
                 for policy, bonus in (("greedy", 0.0), ("sampled", 0.25)):
@@ -49,11 +49,11 @@ def write_run(
 
 
 def write_manifest(path, **manifest):
-    (path / claim.MANIFEST).write_text(json.dumps({"status": "running"} | manifest))
+    (path / layout.MANIFEST).write_text(json.dumps({"status": "running"} | manifest))
 
 
 def write_metrics(path, logged):
-    (path / claim.METRICS).write_text("".join(json.dumps(line) + "\n" for line in logged))
+    (path / layout.METRICS).write_text("".join(json.dumps(line) + "\n" for line in logged))
 
 
 def cut_short(path):

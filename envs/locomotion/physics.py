@@ -7,8 +7,6 @@ state, and never reset by themselves.
 
 import functools
 import importlib.util
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -17,6 +15,7 @@ import mujoco
 import numpy as np
 from jax._src.xla_bridge import backends_are_initialized  # there is no public name for it
 
+from envs.locomotion.engine import NO_FIELDS, Advance, Fields
 from jaxmeta.env import Array, where
 from jaxmeta.errors import ConfigError
 
@@ -37,15 +36,6 @@ class State(NamedTuple):
     # [6 bodies] where asked for: MuJoCo's `cfrc_ext`, a torque (N m) and a force (N) for each body
     # and the world, from what touches it in this state, under the last controls.
     forces: Array | None = None
-
-
-# Numbers of the model in place of its own, by MuJoCo's names, for one robot.
-Fields = Mapping[str, Array]
-NO_FIELDS: Fields = MappingProxyType({})
-
-# One step of an engine: (qpos, qvel, warmstart, ctrl, fields) -> (qpos, qvel, warmstart, torso)
-# and, where asked for, forces.
-Advance = Callable[[Array, Array, Array, Array, Fields], tuple[Array, ...]]
 
 
 class Physics:

@@ -9,9 +9,10 @@ import numpy as np
 
 from jaxmeta.agent import Params, greedy
 from jaxmeta.rollout import adaptation
-from jaxmeta.rundir import claim
-from jaxmeta.training.build import build, read_result
+from jaxmeta.rundir import reading
+from jaxmeta.training.build import build
 from jaxmeta.training.evaluation import evaluation_key, evaluation_tasks
+from jaxmeta.training.result import read_result
 
 PERPLEXITY = 15  # of t-SNE, less where there are few points
 
@@ -33,8 +34,8 @@ def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
       ConfigError: no checkpoint, or code from a file is needed.
       CheckpointError: all checkpoints are damaged.
     """
-    run = claim.read_run(path)
-    claim.refuse_named_code(run)
+    run = reading.read_run(path)
+    reading.refuse_named_code(run)
     env, algorithm = build(run)
     latent = algorithm.latent
     if latent is None:

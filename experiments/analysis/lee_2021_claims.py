@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.analysis.comparisons import LEVEL, compare
-from experiments.analysis.run_record import Results
+from experiments.analysis.run_record import Results, is_oracle
 from experiments.analysis.summary import by_seed, threshold
-from experiments.figures.learning_curves import is_oracle
 from jaxmeta.config.run import Run
 from jaxmeta.statistics import evaluations, final_mean, mean_interval, trend
 

@@ -14,9 +14,8 @@ from jax import lax
 from envs.gridworld import SIZE, Gridworld
 from experiments.analysis.run_record import Results
 from experiments.analysis.trained_beliefs import Loaded, memories, mix
-from jaxmeta.agent import Params, greedy
+from jaxmeta.agent import Belief, Params, greedy
 from jaxmeta.algorithm import hyper
-from jaxmeta.beliefs.variational import Belief
 from jaxmeta.config.options import VAE
 from jaxmeta.env import Array, Key
 from jaxmeta.rollout import adaptation

@@ -13,9 +13,10 @@ from jaxmeta.agent import Agent, Params, greedy
 from jaxmeta.env import Wrapper
 from jaxmeta.errors import ConfigError
 from jaxmeta.rollout import adaptation
-from jaxmeta.rundir import claim
-from jaxmeta.training.build import load, make_env, read_result
+from jaxmeta.rundir import reading
+from jaxmeta.training.build import make_env
 from jaxmeta.training.evaluation import evaluation_key, evaluation_tasks
+from jaxmeta.training.result import load, read_result
 from jaxmeta.trial import Trial
 
 
@@ -99,8 +100,8 @@ def motions_of(path: Path, seeds: list[int]) -> dict[int, list[Motion]]:
       ConfigError: no checkpoint, or code from a file is needed.
       CheckpointError: all checkpoints are damaged.
     """
-    run = claim.read_run(path)
-    claim.refuse_named_code(run)
+    run = reading.read_run(path)
+    reading.refuse_named_code(run)
     env, found = make_env(run), read_result(path)
     params = jax.tree.map(lambda x: x[np.array(seeds)], found.params)
     return dict(zip(seeds, motions(greedy(found.agent), env, params), strict=True))
@@ -113,8 +114,8 @@ def motion_on(path: Path, task: int, seed: int, which: str, policy: str) -> tupl
       ConfigError: no checkpoint, no robot, no such seed, or code from a file is needed.
       CheckpointError: all checkpoints are damaged.
     """
-    run = claim.read_run(path)
-    claim.refuse_named_code(run)
+    run = reading.read_run(path)
+    reading.refuse_named_code(run)
     env = make_env(run)
     robot_of(env)  # refuses what has none
     agent, params = load(path, seed=seed, which=which)

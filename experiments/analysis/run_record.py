@@ -3,18 +3,20 @@
 This module imports neither jax nor matplotlib, and only reads.
 """
 
+import os
 import re
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmeta.config import registry
+from jaxmeta.config import code_files, registry
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim, manifest
-from jaxmeta.rundir.claim import POLICIES, Death, Table
+from jaxmeta.rundir import layout, manifest, reading
+from jaxmeta.rundir.layout import POLICIES, Death, Table
 from jaxmeta.statistics import of_seeds, rows, whole_evaluations
 
 LABELS = {
@@ -25,10 +27,13 @@ LABELS = {
     "varibad-off-policy": "variBAD, SAC",
     "moss": "MoSS",
 }
+# Okabe and Ito's colours, told apart with every common colour vision.
+COLOURS = {"rl2": "#0072B2", "mixreg": "#56B4E9", "varibad": "#E69F00", "ldm": "#D55E00"}
+MORE_COLOURS = ("#009E73", "#CC79A7", "#8C6D1F", "#555555")
 FIRST_VERSION = 1  # of environments in manifests that are older than versions
 FIRST_PHYSICS = dict.fromkeys(manifest.PHYSICS, "3.17.0")  # the same of packages
-FILES = (claim.TASKS, claim.METRICS, claim.EVALUATION)
-NO_ROWS: Table = {name: np.array([]) for name in claim.EVALUATION_FIELDS}
+FILES = (layout.TASKS, layout.METRICS, layout.EVALUATION)
+NO_ROWS: Table = {name: np.array([]) for name in layout.EVALUATION_FIELDS}
 
 
 class Origin(NamedTuple):
@@ -122,11 +127,11 @@ def read_results(path: Path) -> Results:
     Raises:
       ConfigError: it holds no run.
     """
-    run = claim.read_run(path)
+    run = reading.read_run(path)
     told = read_manifest(path, run.env)
     begun = all((path / file).is_file() for file in FILES)
-    tasks = claim.read_tasks(path) if begun else []
-    table = claim.read_evaluation(path) if begun else NO_ROWS
+    tasks = reading.read_tasks(path) if begun else []
+    table = reading.read_evaluation(path) if begun else NO_ROWS
     alive = set(range(run.seeds)) - told.dead.keys()
     size = len(alive) * len(POLICIES) * len(tasks) * run.trial.episodes
     return Results(
@@ -136,17 +141,17 @@ def read_results(path: Path) -> Results:
         **told._asdict(),
         tasks=tasks,
         evaluation=whole_evaluations(of_seeds(table, alive), size),
-        metrics=claim.read_metrics(path) if begun else [],
+        metrics=reading.read_metrics(path) if begun else [],
     )
 
 
 def read_manifest(path: Path, env: str) -> Manifest:
     """Return a run's manifest; a missing or bad one has no origin and names no dead seeds."""
     try:
-        found = claim.read_manifest(path)
+        found = reading.read_manifest(path)
         if not found:
             return Manifest("without a manifest", None, {})
-        return Manifest(found["status"], origin(found, env), claim.dead_seeds(path))
+        return Manifest(found["status"], origin(found, env), reading.dead_seeds(path))
     except (ConfigError, AttributeError, LookupError, TypeError, ValueError):
         return Manifest("with an unreadable manifest", None, {})
 
@@ -158,7 +163,7 @@ def origin(found: dict[str, Any], env: str) -> Origin:
       ConfigError: an unknown environment.
       ValueError: no version of the environment, or of a package.
     """
-    version = found.get("env_version", None if registry.is_file(env) else FIRST_VERSION)
+    version = found.get("env_version", None if code_files.is_file(env) else FIRST_VERSION)
     if not isinstance(version, int | None):
         raise ValueError(f"env_version = {version!r}")
     changes = [entry.get("changed", {}) for entry in found.get("resumed_from", [])]
@@ -186,3 +191,63 @@ def counted(versions: dict[str, str], simulated: bool) -> dict[str, str]:
     if simulated:
         return FIRST_PHYSICS | versions if versions else {}
     return {name: v for name, v in versions.items() if name not in manifest.PHYSICS}
+
+
+def expand(paths: list[Path]) -> list[Path]:
+    """Return run directories; a folder that contains some stands for them.
+
+    Raises:
+      ConfigError: a folder that neither is nor contains one.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(config.parent for config in path.glob(f"*/{layout.CONFIG}"))
+        if (path / layout.CONFIG).is_file():
+            found.append(path)
+        elif inside:
+            found += inside
+        else:
+            raise ConfigError(f"{path}: holds no run, and no folder of runs")
+    return list({path.resolve(): path for path in found}.values())
+
+
+def read(paths: list[Path]) -> list[Results]:
+    """Read run directories, the known methods first, each with a label of its own.
+
+    Raises:
+      ConfigError: no run, or runs on different environments.
+    """
+    every = [read_results(path) for path in expand(paths)]
+    environments = {result.run.env for result in every}
+    if len(environments) > 1:
+        raise ConfigError(
+            f"report: the runs must share one environment, not {', '.join(sorted(environments))}"
+        )
+    order = [*LABELS, *sorted({result.run.method for result in every} - LABELS.keys())]
+    every.sort(key=lambda result: (order.index(result.run.method), is_oracle(result.run)))
+    taken = Counter(result.label for result in every)
+    drawn: list[Results] = []
+    for result in every:
+        own = result.label
+        label = own if taken[own] == 1 else f"{own} ({result.path.resolve().name})"
+        drawn.append(result._replace(label=label, colour=colour(result.run, drawn)))
+    return drawn
+
+
+def colour(run: Run, before: list[Results]) -> str:
+    """Return the method's colour; an oracle shares it, other namesakes get the next free one."""
+    taken = {r.colour for r in before if is_oracle(r.run) == is_oracle(run)}
+    own = [COLOURS[run.method]] if run.method in COLOURS else []
+    own += [r.colour for r in before if r.run.method == run.method]
+    free = [c for c in (*own, *MORE_COLOURS) if c not in taken]
+    return free[0] if free else MORE_COLOURS[-1]
+
+
+def is_oracle(run: Run) -> bool:
+    """Whether the run was trained on the test tasks too."""
+    return run.train_split == "oracle"
+
+
+def common_folder(paths: list[Path]) -> Path:
+    """Return where a report on these runs belongs: the run itself, or their common parent."""
+    return Path(os.path.commonpath([path.resolve() for path in paths]))

@@ -7,17 +7,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from experiments.analysis.run_record import Results
-from jaxmeta.agent import Params, Transition
+from jaxmeta.agent import Belief, Params, Transition
 from jaxmeta.algorithm import Algorithm, sample_tasks
-from jaxmeta.beliefs.variational import Belief, sample
+from jaxmeta.beliefs.gaussians import sample
 from jaxmeta.config.options import Imagination
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key, Task
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagination.latent_mixture import mixture_weights
 from jaxmeta.rollout import collect
-from jaxmeta.rundir import claim
-from jaxmeta.training.build import build, load
+from jaxmeta.rundir import layout
+from jaxmeta.training.build import build
+from jaxmeta.training.result import load
 from jaxmeta.trial import Trial
 
 
@@ -36,7 +37,7 @@ def load_final(result: Results, seed: int | None = None) -> Loaded:
     Raises:
       ConfigError: there is no checkpoint, or it needs code from a file.
     """
-    folder = result.path / claim.CHECKPOINTS
+    folder = result.path / layout.CHECKPOINTS
     if not (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"{result.path} holds no checkpoint")
     _, params = load(result.path, seed=result.living[0] if seed is None else seed)

@@ -19,8 +19,9 @@ from envs.locomotion.physics import State, physics
 from envs.locomotion.robot import FRAME_SKIP
 from envs.locomotion.robot_models import ANT, HALF_CHEETAH, xml
 from experiments.terminal.wide_tables import print_whole
-from jaxmeta.devices.seed_axis import ask_for_devices, cores
-from jaxmeta.rundir.manifest import now, processor
+from jaxmeta.devices.processor import cores, processor
+from jaxmeta.devices.seed_axis import ask_for_devices
+from jaxmeta.rundir.manifest import now
 
 ROBOTS = {"ant": ANT, "half-cheetah": HALF_CHEETAH}
 STEPS = 20  # environment steps per timed call

@@ -17,11 +17,11 @@ from rich.table import Table
 from experiments.bench.training_speed import describe, in_turns, machine, prepare
 from experiments.studies import many_workers
 from experiments.terminal.wide_tables import print_whole
+from jaxmeta.agent import Belief
 from jaxmeta.algorithm import hyper
-from jaxmeta.beliefs.variational import Belief
 from jaxmeta.config.run import Run
 from jaxmeta.replay import ring
-from jaxmeta.rundir.claim import write_atomically
+from jaxmeta.rundir.layout import write_atomically
 from jaxmeta.training.build import build
 
 MANY = 1024  # workers

@@ -21,11 +21,13 @@ from rich.table import Table
 
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.algorithm import Algorithm, hyper
+from jaxmeta.axes import SEEDS
 from jaxmeta.config.run import Run
-from jaxmeta.devices.seed_axis import SEEDS, over_seeds
+from jaxmeta.devices.processor import processor
+from jaxmeta.devices.seed_axis import over_seeds
 from jaxmeta.errors import ConfigError
 from jaxmeta.replay import ring
-from jaxmeta.rundir.manifest import now, processor
+from jaxmeta.rundir.manifest import now
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled import Course, course_like, members, run_updates, starter
 from jaxmeta.trial import Trial

@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from envs.gridworld import SIZE, Gridworld
 from experiments.analysis.reward_maps import CELLS, MASKS, REWARD, Imagined, Played, goals
 from experiments.analysis.run_record import Results
-from experiments.figures.learning_curves import STYLE, figure
+from experiments.figures.style import STYLE, figure
 from jaxmeta.statistics import scores
 
 SHOWN = 6  # mixtures drawn

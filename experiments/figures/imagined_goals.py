@@ -15,10 +15,9 @@ from envs.locomotion.ant import EDGE, INNER, OUTER
 from envs.locomotion.robot import Robot
 from experiments.analysis.robot_motion import robot_of
 from experiments.analysis.trained_beliefs import Loaded, mix
-from experiments.figures.learning_curves import STYLE, figure
-from jaxmeta.agent import Params
+from experiments.figures.style import STYLE, figure
+from jaxmeta.agent import Belief, Params
 from jaxmeta.algorithm import hyper
-from jaxmeta.beliefs.variational import Belief
 from jaxmeta.config.options import VAE
 from jaxmeta.env import Array, Key
 

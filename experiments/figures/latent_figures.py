@@ -14,7 +14,7 @@ from experiments.analysis.latent_points import (
     purities,
 )
 from experiments.analysis.run_record import Results
-from experiments.figures.learning_curves import STYLE, figure
+from experiments.figures.style import STYLE, figure
 
 By = list[tuple[Results, dict[int, Latents]]]  # each method's beliefs by seed
 MARKERS = "os^Dv"  # by split

@@ -1,9 +1,6 @@
 """Learning curves of one or several runs, and what all figures share: labels, colours, files."""
 
-import os
 import textwrap
-from collections import Counter
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -14,11 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from experiments.analysis.comparable_runs import mixed
-from experiments.analysis.run_record import LABELS, Results, read_results
-from jaxmeta.config.run import Run
-from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
-from jaxmeta.rundir.claim import POLICIES
+from experiments.analysis.run_record import Results, is_oracle
+from experiments.figures.style import CHARACTERS, STYLE, figure
+from jaxmeta.rundir.layout import POLICIES
 from jaxmeta.statistics import (
     WINDOW,
     evaluations,
@@ -29,96 +24,13 @@ from jaxmeta.statistics import (
     seed_band,
 )
 
-# Okabe and Ito's colours, told apart with every common colour vision.
-COLOURS = {"rl2": "#0072B2", "mixreg": "#56B4E9", "varibad": "#E69F00", "ldm": "#D55E00"}
-MORE_COLOURS = ("#009E73", "#CC79A7", "#8C6D1F", "#555555")
 matplotlib.rcdefaults()  # a matplotlibrc in the current folder may ask for anything
-CHARACTERS = 15  # of a note that fit into an inch
 FEWEST = 10  # windows of a moving average per curve: it looks back, and a short curve would lag
 CURVES = (
     f"a moving average over {WINDOW} evaluations (1 in {FEWEST} at most); bands: ±1 standard"
     " deviation over seeds; faint: the raw means"
 )
 ADAPTATION = "the last fifth of the evaluations; bands: 95 % bootstrap intervals over seeds"
-# A date would change the bytes; the rest names addresses on the web.
-NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "jaxmeta",  # the same figure has the same bytes
-}
-
-
-def expand(paths: list[Path]) -> list[Path]:
-    """Return run directories; a folder that contains some stands for them.
-
-    Raises:
-      ConfigError: a folder that neither is nor contains one.
-    """
-    found: list[Path] = []
-    for path in paths:
-        inside = sorted(config.parent for config in path.glob(f"*/{claim.CONFIG}"))
-        if (path / claim.CONFIG).is_file():
-            found.append(path)
-        elif inside:
-            found += inside
-        else:
-            raise ConfigError(f"{path}: holds no run, and no folder of runs")
-    return list({path.resolve(): path for path in found}.values())
-
-
-def read(paths: list[Path]) -> list[Results]:
-    """Read run directories, the known methods first, each with a label of its own.
-
-    Raises:
-      ConfigError: no run, or runs on different environments.
-    """
-    every = [read_results(path) for path in expand(paths)]
-    environments = {result.run.env for result in every}
-    if len(environments) > 1:
-        raise ConfigError(
-            f"report: the runs must share one environment, not {', '.join(sorted(environments))}"
-        )
-    order = [*LABELS, *sorted({result.run.method for result in every} - LABELS.keys())]
-    every.sort(key=lambda result: (order.index(result.run.method), is_oracle(result.run)))
-    taken = Counter(result.label for result in every)
-    drawn: list[Results] = []
-    for result in every:
-        own = result.label
-        label = own if taken[own] == 1 else f"{own} ({result.path.resolve().name})"
-        drawn.append(result._replace(label=label, colour=colour(result.run, drawn)))
-    return drawn
-
-
-def colour(run: Run, before: list[Results]) -> str:
-    """Return the method's colour; an oracle shares it, other namesakes get the next free one."""
-    taken = {r.colour for r in before if is_oracle(r.run) == is_oracle(run)}
-    own = [COLOURS[run.method]] if run.method in COLOURS else []
-    own += [r.colour for r in before if r.run.method == run.method]
-    free = [c for c in (*own, *MORE_COLOURS) if c not in taken]
-    return free[0] if free else MORE_COLOURS[-1]
-
-
-def is_oracle(run: Run) -> bool:
-    """Whether the run was trained on the test tasks too."""
-    return run.train_split == "oracle"
-
-
-def figure(width: float, height: float) -> Figure:
-    """Return an empty figure (inches) that makes room for its own text."""
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def save(drawn: Figure, folder: Path, stem: str) -> list[Path]:
-    """Write a figure as PNG and SVG; return the two files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{stem}.{kind}" for kind in ("png", "svg")]
-    with matplotlib.rc_context(STYLE):
-        drawn.savefig(files[0], dpi=160)
-        drawn.savefig(files[1], metadata=NO_METADATA)
-    return files
 
 
 class Panel(NamedTuple):
@@ -256,8 +168,3 @@ def add_legend(drawn: Figure, results: list[Results], of: str) -> None:
         f"Lines: mean over seeds ({seeds}) of {of}.", int(CHARACTERS * drawn.get_figwidth())
     )
     drawn.supxlabel(f"{note}\n{mixed(results)}".rstrip(), fontsize=8, color="0.35")
-
-
-def common_folder(paths: list[Path]) -> Path:
-    """Return where a report on these runs belongs: the run itself, or their common parent."""
-    return Path(os.path.commonpath([path.resolve() for path in paths]))

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from envs.locomotion.ant import EDGE
 from experiments.analysis.robot_motion import Motion
 from experiments.analysis.run_record import Results
-from experiments.figures.learning_curves import STYLE, figure
+from experiments.figures.style import STYLE, figure
 from jaxmeta.statistics import moving_average
 
 COLOURS = matplotlib.colormaps["viridis"]

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 from envs.locomotion.robot_models import xml
 from experiments.analysis.robot_motion import Motion, motion_on, robot_of
 from experiments.figures.offscreen import Look, pictures
-from jaxmeta.config.fields import shown
+from jaxmeta.config.foreign_text import shown
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import reading
 
 SIZE = (480, 320)  # pixels
 KINDS = (".gif", ".mp4")
@@ -29,8 +29,8 @@ def check(path: Path, task: int | None, out: Path) -> int:
     Raises:
       ConfigError: no run, no such task, or a file that cannot be written as asked.
     """
-    run = claim.read_run(path)
-    tasks = claim.read_tasks(path)
+    run = reading.read_run(path)
+    tasks = reading.read_tasks(path)
     if task is not None and not 0 <= task < len(tasks):
         raise ConfigError(f"task = {task}: {run.env} has evaluation tasks 0 to {len(tasks) - 1}")
     if out.suffix not in KINDS:
@@ -74,7 +74,7 @@ def film(
             yield Look(motion.qpos[t].tolist(), [(x, y, HEIGHT)])
 
     drawn = pictures(xml(robot_of(env).robot), looks(), *SIZE)
-    name = claim.read_run(path).env
+    name = reading.read_run(path).env
     frames = (
         captioned(picture, caption(name, motion, t))
         for t, picture in zip(steps, drawn, strict=True)

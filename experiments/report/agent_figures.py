@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.analysis.run_record import Results
 from experiments.analysis.summary import undefined
-from experiments.figures.learning_curves import save
+from experiments.figures.style import save
 from jaxmeta.config.registry import env_spec
 from jaxmeta.errors import CheckpointError, ConfigError
 
@@ -30,10 +30,7 @@ def draw_agents(results: list[Results], folder: Path) -> tuple[list[Path], list[
 
 def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
     """Draw the gridworld's maps, as far as there are checkpoints; return files and remarks."""
-    from experiments.analysis import (
-        reward_maps,  # import jax, which curves do without
-        trained_beliefs,
-    )
+    from experiments.analysis import reward_maps, trained_beliefs
     from experiments.figures import gridworld_maps
 
     drawings: dict[str, Figure] = {"cells": gridworld_maps.draw_returns(results)}

@@ -10,21 +10,15 @@ from rich.table import Table
 
 from experiments.analysis import first_episode
 from experiments.analysis.comparable_runs import alike, describe, differences, folder_name, mixed
-from experiments.analysis.run_record import Results
+from experiments.analysis.run_record import Results, common_folder, expand, read
 from experiments.analysis.summary import Row, summary, threshold, undefined, write_summary
 from experiments.figures.ablation_figures import draw_varied, varied
-from experiments.figures.learning_curves import (
-    adaptation_curves,
-    common_folder,
-    expand,
-    learning_curves,
-    read,
-    save,
-)
+from experiments.figures.learning_curves import adaptation_curves, learning_curves
+from experiments.figures.style import save
 from experiments.report.agent_figures import draw_agents
 from experiments.report.page import Section, write_page
 from experiments.terminal.wide_tables import print_whole
-from jaxmeta.rundir.claim import POLICIES
+from jaxmeta.rundir.layout import POLICIES
 
 # What the rules of an environment imply. The gridworld's: no route through its 18 training
 # goals, taken without being shown the goal, has a higher mean.

@@ -21,8 +21,8 @@ from experiments.analysis.run_record import Results
 from experiments.analysis.summary import Estimate, estimate, find, scores
 from jaxmeta import statistics
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
-from jaxmeta.rundir.claim import POLICIES
+from jaxmeta.rundir import reading
+from jaxmeta.rundir.layout import POLICIES
 
 HTML = """<!doctype html>
 <html lang="en">
@@ -293,7 +293,7 @@ def run_table(results: list[Results], folder: Path) -> str:
     rows = []
     for result in results:
         try:
-            manifest = claim.read_manifest(result.path)
+            manifest = reading.read_manifest(result.path)
         except ConfigError:
             manifest = {}
         commit = str(manifest.get("commit") or "–")[:12]

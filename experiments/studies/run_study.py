@@ -14,10 +14,10 @@ from experiments.studies import (
     quickstart,
 )
 from experiments.studies.method_comparison import ROBOTS, methods
-from jaxmeta.config.fields import shown
+from jaxmeta.config.foreign_text import shown
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError, NonFiniteError, Preempted
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import claim, reading
 from jaxmeta.training.stop_signals import stop_requests
 
 Runs = dict[str, Run]  # by the name of their folder
@@ -118,7 +118,7 @@ def run_study(name: str, out: Path, given: dict[str, Any], only: list[str] | Non
     # A quickstart takes minutes: measuring would be a good part of it.
     code = run_stage(study, chosen, out, measured=name != "quickstart")
     if study.then and not only:
-        from experiments.figures.learning_curves import read
+        from experiments.analysis.run_record import read
 
         later = study.then(read([out / folder for folder in chosen]), **given)
         if later:
@@ -132,7 +132,7 @@ def run_stage(study: Study, runs: Runs, out: Path, measured: bool) -> int:
     finished = {}
     for folder, run in runs.items():
         complete = claim.check(run, out / folder) == "finished"
-        finished[folder] = complete and claim.has_last_checkpoint(out / folder)
+        finished[folder] = complete and reading.has_last_checkpoint(out / folder)
         if not finished[folder]:
             claim.require_free(out / folder)
 
@@ -155,7 +155,7 @@ def run_stage(study: Study, runs: Runs, out: Path, measured: bool) -> int:
             if signal := stop_asked():
                 raise Preempted(f"{signal}: stopped after {out / folder}")
     report([out / folder for folder in runs], out, base=study.base, note=study.note)
-    return 1 if any(claim.dead_seeds(out / folder) for folder in runs) else 0
+    return 1 if any(reading.dead_seeds(out / folder) for folder in runs) else 0
 
 
 def announce(runs: Runs) -> None:

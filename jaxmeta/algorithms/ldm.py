@@ -21,16 +21,17 @@ from jaxmeta.algorithm import (
     true_return,
     update_key,
 )
+from jaxmeta.axes import spread
 from jaxmeta.beliefs.elbo_learner import belief_learner
 from jaxmeta.beliefs.variational import variational_belief
 from jaxmeta.config.run import Run
-from jaxmeta.devices.seed_axis import spread
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture, mixture_weights
 from jaxmeta.nn.networks import Encoder
-from jaxmeta.replay import ring
+from jaxmeta.replay import ring, whole_trials
 from jaxmeta.rl.actor_critic import recurrent
-from jaxmeta.rl.policy_gradient import Learned, policy_learner
+from jaxmeta.rl.on_policy import policy_learner
+from jaxmeta.rl.policy_gradient import Counted, Learned, as_paid
 from jaxmeta.rl.update_phases import phases
 from jaxmeta.rollout import WORKERS_AXIS, Rollout, Worker, begin_all, live_all
 from jaxmeta.trial import Trial
@@ -62,7 +63,7 @@ class Carry(NamedTuple):
 def ldm(env: Trial, run: Run) -> Algorithm:
     """Return LDM (Algorithm 1 of the paper), with A2C or PPO."""
     net = recurrent(env, run, run.networks.head)
-    policy = policy_learner(env, run, net)
+    policy = policy_learner(env, run, net, counted(run))
     (width,) = env.obs_space.shape
     encoder = Encoder(env.action_space, width, run.networks, run.vae.latent)
     belief = variational_belief(env, run, encoder, "belief")
@@ -77,7 +78,7 @@ def ldm(env: Trial, run: Run) -> Algorithm:
             params=params,
             learned=policy.init(params, hp),
             vae_opt=latent.init(params, hp.vae),
-            replay=ring.empty(ring.replayed_like(env), run.vae.capacity),
+            replay=ring.empty(whole_trials.replayed_like(env), run.vae.capacity),
             key=jax.random.fold_in(key, 1),
             update=jnp.zeros((), jnp.int32),
             hp=hp,
@@ -168,7 +169,7 @@ def ldm(env: Trial, run: Run) -> Algorithm:
 
             # Only normal workers' trials teach the belief.
             trials = of(jax.tree.map(merge_groups, so_far), normals)
-            replay = phased.store(carry.replay, ring.replayed(trials), run.vae.replay, k)
+            replay = phased.store(carry.replay, whole_trials.replayed(trials), run.vae.replay, k)
             params, vae_opt, elbo_metrics = latent.learn(
                 params, carry.vae_opt, replay, phased.key(update_key(state, 1), k), hp.vae
             )
@@ -192,3 +193,10 @@ def ldm(env: Trial, run: Run) -> Algorithm:
 def merge_groups(x: Array) -> Array:
     """Return [T, G, W, ...] as [T, G * W, ...]."""
     return x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:])
+
+
+def counted(run: Run) -> Counted:
+    """Return what gives transitions the rewards that returns are made of."""
+    if run.imagination.returns == "imagined":
+        return as_paid
+    return lambda tr: tr._replace(reward=tr.env_reward)

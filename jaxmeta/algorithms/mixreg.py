@@ -20,11 +20,11 @@ from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
-from jaxmeta.rl.a2c import loss_towards, targets
+from jaxmeta.rl.a2c import a2c_learner, loss_towards
 from jaxmeta.rl.actor_critic import Sequences, recurrent, sequences
 from jaxmeta.rl.on_policy import by_policy, learner
-from jaxmeta.rl.policy_gradient import a2c_learner, ppo_learner
-from jaxmeta.rl.ppo import Batch
+from jaxmeta.rl.ppo import Batch, ppo_learner
+from jaxmeta.rl.returns import targets
 from jaxmeta.rollout import Rollout
 from jaxmeta.trial import Trial
 

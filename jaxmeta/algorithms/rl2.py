@@ -3,8 +3,7 @@
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config.run import Run
 from jaxmeta.rl.actor_critic import recurrent
-from jaxmeta.rl.on_policy import by_policy, learner
-from jaxmeta.rl.policy_gradient import policy_learner
+from jaxmeta.rl.on_policy import by_policy, learner, policy_learner
 from jaxmeta.trial import Trial
 
 

@@ -11,18 +11,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmeta.agent import Params
+from jaxmeta.agent import Belief, Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
 from jaxmeta.beliefs.elbo_learner import belief_learner
-from jaxmeta.beliefs.variational import Belief, variational_belief
+from jaxmeta.beliefs.variational import variational_belief
 from jaxmeta.config.run import Run
 from jaxmeta.env import Env, Key
 from jaxmeta.nn.cache_blocks import average
+from jaxmeta.nn.optimisers import by_group, descend
 from jaxmeta.replay import ring
-from jaxmeta.rl.a2c import a2c_loss, by_group, descend, policy_optimiser
+from jaxmeta.rl.a2c import a2c_loss, policy_optimiser
 from jaxmeta.rl.actor_critic import Recurrent, recurrent
 from jaxmeta.rl.on_policy import Way, learner
-from jaxmeta.rl.policy_gradient import ppo_learner
+from jaxmeta.rl.ppo import ppo_learner
 from jaxmeta.rollout import Rollout
 from jaxmeta.trial import Trial
 

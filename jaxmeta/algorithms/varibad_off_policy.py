@@ -11,10 +11,10 @@ from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
 from jaxmeta.errors import ConfigError
 from jaxmeta.nn.networks import Encoder, call
+from jaxmeta.nn.optimisers import descend_often, part
 from jaxmeta.replay import ring
 from jaxmeta.replay.task_rows import Window, replayed
-from jaxmeta.rl.off_policy import TaskBelief, descend_often, off_policy
-from jaxmeta.rl.policy_gradient import part
+from jaxmeta.rl.off_policy import TaskBelief, off_policy
 from jaxmeta.trial import Trial
 
 GROUPS = ("encoder", "decoder")  # what the ELBO trains

@@ -8,15 +8,13 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxmeta.agent import Params
+from jaxmeta.agent import Belief, Params
 from jaxmeta.algorithm import Metrics
-from jaxmeta.beliefs.variational import Belief
 from jaxmeta.config.options import VAE
 from jaxmeta.config.run import Run
 from jaxmeta.env import Key
+from jaxmeta.nn.optimisers import descend, part
 from jaxmeta.replay import ring
-from jaxmeta.rl.a2c import descend
-from jaxmeta.rl.policy_gradient import part
 
 
 class BeliefLearner(NamedTuple):

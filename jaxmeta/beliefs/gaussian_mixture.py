@@ -8,8 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxmeta.agent import Gaussian
 from jaxmeta.algorithm import Metrics
-from jaxmeta.beliefs.variational import Gaussian, kl
+from jaxmeta.beliefs.gaussians import kl
 from jaxmeta.config.options import Inference
 from jaxmeta.env import Array, Key
 

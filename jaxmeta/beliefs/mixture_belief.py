@@ -14,7 +14,7 @@ import optax
 from flax import linen as nn
 from flax.core import unfreeze
 
-from jaxmeta.agent import Params, Transition
+from jaxmeta.agent import Gaussian, Params, Transition
 from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.beliefs.gaussian_mixture import (
     Mixture,
@@ -24,18 +24,18 @@ from jaxmeta.beliefs.gaussian_mixture import (
     priors,
     two_moments,
 )
-from jaxmeta.beliefs.variational import Gaussian, sample
+from jaxmeta.beliefs.gaussians import sample
 from jaxmeta.config.options import Inference
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
 from jaxmeta.nn.cache_blocks import by_window
 from jaxmeta.nn.gru import gru_step, gru_unroll, init_gru
 from jaxmeta.nn.networks import Linear, call, pytorch_uniform
+from jaxmeta.nn.optimisers import descend_often, part
 from jaxmeta.nn.running_statistics import merge, no_samples, standardise
 from jaxmeta.replay import ring
 from jaxmeta.replay.task_rows import Recorded, Window, windows
-from jaxmeta.rl.off_policy import TaskBelief, descend_often
-from jaxmeta.rl.policy_gradient import part
+from jaxmeta.rl.off_policy import TaskBelief
 from jaxmeta.rl.sac import real_actions
 from jaxmeta.trial import Trial
 

@@ -6,14 +6,22 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import lax
 
 from jaxmeta.agent import Params
-from jaxmeta.config.options import VAE
+from jaxmeta.config.options import VAE, Networks
 from jaxmeta.config.run import Run
-from jaxmeta.env import Array, Binary, Env, Key
-from jaxmeta.nn.networks import CellDecoder, RewardDecoder, call, example_action, example_obs
-from jaxmeta.replay.ring import Replayed
+from jaxmeta.env import Array, Binary, Box, Discrete, Env, Key
+from jaxmeta.nn.networks import (
+    Linear,
+    as_vector,
+    call,
+    example_action,
+    example_obs,
+    pytorch_uniform,
+)
+from jaxmeta.replay.whole_trials import Replayed
 
 ALL_PAIRS_CHUNK = 11  # latents decoded at a time with pairs=all: bounds memory
 
@@ -59,6 +67,82 @@ def stratified(key: Key, draws: int, count: Array) -> Array:
     u = jax.random.uniform(key, (draws,))
     index = jnp.floor((jnp.arange(draws) + u) * count / draws).astype(jnp.int32)
     return jnp.minimum(index, count - 1)
+
+
+class RewardDecoder(nn.Module):
+    """p(r | z, ...): embeddings of the inputs that `vae.decoder_inputs` names, then an MLP.
+
+    The first layer is split into a latent and an input part, so that one latent can be
+    combined with many steps without repeating its product.
+    """
+
+    action_space: Discrete | Box
+    vae: VAE
+    sizes: Networks
+
+    def setup(self) -> None:
+        """Make the layers."""
+        self.embed_obs = Linear(self.sizes.state_embedding)  # shared by obs and next_obs
+        self.embed_action = Linear(self.sizes.action_embedding) if self.uses("action") else None
+        first, *rest = self.vae.decoder_layers
+        fan_in = self.vae.latent + self.width
+        self.of_latent = self.param("of_latent", pytorch_uniform, (self.vae.latent, first), fan_in)
+        self.of_inputs = self.param("of_inputs", pytorch_uniform, (self.width, first), fan_in)
+        self.bias = self.param("bias", pytorch_uniform, (first,), fan_in)
+        self.layers = [Linear(width) for width in rest]
+        self.out = Linear(1)
+
+    def uses(self, name: str) -> bool:
+        """Whether the decoder reads "obs", "action" or "next_obs"."""
+        return name in self.vae.decoder_inputs
+
+    @property
+    def width(self) -> int:
+        """Return the length of the embedded inputs, on which dropout acts."""
+        states = self.uses("obs") + self.uses("next_obs")
+        return states * self.sizes.state_embedding + (
+            self.sizes.action_embedding if self.uses("action") else 0
+        )
+
+    def embed(self, obs: Array, action: Array, next_obs: Array) -> Array:
+        """Return the embedded inputs [..., width], in the order s', a, s."""
+        parts = []
+        if self.uses("next_obs"):
+            parts.append(nn.relu(self.embed_obs(next_obs.astype(jnp.float32))))
+        if self.embed_action:
+            parts.append(nn.relu(self.embed_action(as_vector(action, self.action_space))))
+        if self.uses("obs"):
+            parts.append(nn.relu(self.embed_obs(obs.astype(jnp.float32))))
+        return jnp.concatenate(parts, axis=-1)
+
+    def decode(self, z: Array, embedded: Array) -> Array:
+        """Return logits (binary rewards) or rewards [...] for z [..., L], inputs [..., width].
+
+        Leading axes of size 1 broadcast: z [K, 1, L] with inputs [K, D, width].
+        """
+        bias = self.bias.reshape((1,) * (z.ndim - 1) + (-1,))
+        x = nn.relu(z @ self.of_latent + bias + embedded @ self.of_inputs)
+        for layer in self.layers:
+            x = nn.relu(layer(x))
+        return self.out(x)[..., 0]
+
+    def everything(self, z: Array, obs: Array, action: Array, next_obs: Array) -> Array:
+        """Touch every parameter, for `init`."""
+        return self.decode(z, self.embed(obs, action, next_obs))
+
+
+class CellDecoder(nn.Module):
+    """variBAD's multi-head decoder: one logit per state of a finite set, from z alone."""
+
+    layers: tuple[int, ...]
+    cells: int
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        """Map [..., L] to [..., cells]."""
+        for width in self.layers:
+            z = nn.relu(Linear(width)(z))
+        return Linear(self.cells)(z)
 
 
 class Decoder(NamedTuple):

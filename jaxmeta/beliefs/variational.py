@@ -4,14 +4,12 @@ Its training objective is variBAD's (Zintgraf et al. 2020): every prefix of a tr
 explain the whole trial, past and future, and each posterior is the next one's prior.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxmeta.agent import Params
+from jaxmeta.agent import Belief, Gaussian, Params
+from jaxmeta.beliefs.gaussians import kl, sample
 from jaxmeta.beliefs.reward_decoders import (
     expected_reward,
     multi_decoder,
@@ -23,54 +21,7 @@ from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.nn.cache_blocks import by_trial
 from jaxmeta.nn.networks import Encoder, call, example_action, example_obs
-from jaxmeta.replay.ring import Replayed
-
-
-class Gaussian(NamedTuple):
-    """Diagonal Gaussians, [..., L] each."""
-
-    mean: Array
-    logvar: Array
-
-
-class Belief(NamedTuple):
-    """A belief's functions, for one worker; `params` holds its encoder and its decoder.
-
-    Attributes:
-      init: key -> {"<encoder>": ..., "decoder": ...}.
-      begin: params -> memory [H].
-      update: (params, memory, action, seen, reward) -> memory.
-      posterior: (params, memory) -> Gaussian [L].
-      draw: key -> the noise of one `imagine`: a latent's normals [L] and dropout bits.
-      imagine: (params, z, obs, action, next_obs, bits, hp) -> the reward paid for a step
-        in the task z, []; bits None switches dropout off.
-      elbo: (params, replayed [B, T], key, hp) -> loss [] and metrics.
-    """
-
-    init: Callable[[Key], Params]
-    begin: Callable[[Params], Array]
-    update: Callable[..., Array]
-    posterior: Callable[[Params, Array], Gaussian]
-    draw: Callable[[Key], tuple[Array, Array]]
-    imagine: Callable[..., Array]
-    elbo: Callable[..., tuple[Array, dict[str, Array]]]
-
-
-def kl(q: Gaussian, p: Gaussian) -> Array:
-    """Return KL(q || p) of diagonal Gaussians, summed over the last axis."""
-    terms = (
-        p.logvar
-        - q.logvar
-        - 1
-        + jnp.exp(q.logvar - p.logvar)
-        + (q.mean - p.mean) ** 2 * jnp.exp(-p.logvar)
-    )
-    return 0.5 * terms.sum(-1)
-
-
-def sample(q: Gaussian, noise: Array) -> Array:
-    """Return mean + std * noise."""
-    return q.mean + jnp.exp(0.5 * q.logvar) * noise
+from jaxmeta.replay.whole_trials import Replayed
 
 
 def chained_kl(q: Gaussian, valid: Array) -> Array:

@@ -4,22 +4,17 @@ A value may come from a stranger's file: nothing here trusts its kind, size or c
 """
 
 import dataclasses
-import json
 import math
-import reprlib
 from collections.abc import Mapping
 from dataclasses import field
 from functools import partial
 from typing import Any
 
+from jaxmeta.config.foreign_text import shown
 from jaxmeta.errors import ConfigError
 
 LONGEST_TEXT = 1000  # characters of a text field
 LONGEST_LIST = 100  # entries of a list of numbers
-LONGEST_JSON = 1_000_000  # characters of a file; ours have 2,000
-LONGEST_NUMBER = 100  # digits of a whole number in JSON
-LONGEST_LINE = 300  # characters of an error of someone else's
-LONGEST_SHOWN = 100  # characters of a value in an error
 
 
 def setting(
@@ -47,6 +42,12 @@ def field_names(owner: Any) -> list[str]:
     return [f.name for f in dataclasses.fields(owner)]
 
 
+def help_of(owner: type[Any], name: str) -> str:
+    """Return a field's meaning and default, as argparse wants them for --help."""
+    found = next(f for f in dataclasses.fields(owner) if f.name == name)
+    return f"{found.metadata['doc']} (general default: {found.default})".replace("%", "%%")
+
+
 def allowed(f: dataclasses.Field) -> str:
     """Return in words what a field may be."""
     limits, is_list = f.metadata, "tuple" in str(f.type)
@@ -63,64 +64,6 @@ def allowed(f: dataclasses.Field) -> str:
     ]
     most = f", at most {LONGEST_LIST}" if is_list else ""
     return " ".join([words, " and ".join(bounds)]).strip() + most
-
-
-def shown(value: Any) -> str:
-    """Return a value for an error: one line, shortened, control characters escaped."""
-    short = reprlib.Repr()
-    short.maxlevel = 2
-    short.maxstring = short.maxother = short.maxlong = LONGEST_SHOWN
-    try:
-        text = short.repr(value)
-    except ValueError:  # Python prints no number of more than 4,300 digits
-        text = "a number of thousands of digits"
-    text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
-
-
-def one_line(text: str) -> str:
-    """Return a text's first lines as one line of printable characters, shortened."""
-    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
-    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 3] + "..."
-
-
-def shown_name(name: Any) -> str:
-    """Return a name for an error: as it is where that is harmless, else as a value."""
-    fits = isinstance(name, str) and 0 < len(name) <= LONGEST_SHOWN and name.isprintable()
-    return name if fits else shown(name)
-
-
-def read_object(text: str, where: str) -> dict[str, Any]:
-    """Return the object that a JSON text of unknown origin holds.
-
-    Whole numbers too long to be meant stay text, as converting them takes quadratic time.
-
-    Raises:
-      ConfigError: no JSON, no object, a name that is there twice, or far too long.
-    """
-
-    def whole(digits: str) -> int | str:
-        return int(digits) if len(digits) <= LONGEST_NUMBER else digits
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in found:
-                raise ConfigError(f"{shown_name(name)}: is in {where} twice; must be there once")
-            found[name] = value
-        return found
-
-    if len(text) > LONGEST_JSON:
-        raise ConfigError(f"{where}: must have at most {LONGEST_JSON:,} characters")
-    try:
-        value = json.loads(text, parse_int=whole, object_pairs_hook=once)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{where}: not JSON ({error})") from None
-    except RecursionError:
-        raise ConfigError(f"{where}: must not be nested that deeply") from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: must be an object of dotted names, not {shown(value)}")
-    return value
 
 
 def check_value(owner: Any, leaf: str, prefix: str = "") -> None:

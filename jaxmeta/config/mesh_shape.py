@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from jaxmeta.config import registry
-from jaxmeta.config.fields import shown
+from jaxmeta.config.foreign_text import shown
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 

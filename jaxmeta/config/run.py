@@ -10,17 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from jaxmeta.config import registry
-from jaxmeta.config.fields import (
-    check_value,
-    count,
-    field_names,
-    frame_count,
-    read_object,
-    setting,
-    shown,
-    shown_name,
-)
+from jaxmeta.config import code_files, registry
+from jaxmeta.config.fields import check_value, count, field_names, frame_count, setting
+from jaxmeta.config.foreign_text import read_object, shown, shown_name
 from jaxmeta.config.options import (
     A2C,
     ADDED,
@@ -40,6 +32,7 @@ from jaxmeta.config.options import (
     Replay,
     TrialOptions,
 )
+from jaxmeta.config.resolve import base_values
 from jaxmeta.errors import ConfigError
 
 MOST_UPDATES = 2**31 - 1  # they are counted in int32
@@ -152,7 +145,7 @@ class Run:
 
         A method from a file has every section, and answers for its groups itself.
         """
-        if self.imagination is None or registry.is_file(self.method):
+        if self.imagination is None or code_files.is_file(self.method):
             return 1
         return self.imagination.normal + self.imagination.mixture
 
@@ -207,34 +200,11 @@ class Run:
         base = Run(**{name: flat[name] for name in BASE})
         refuse_unknown(flat, base)
         known, younger = base.fields(), dict(ADDED)
-        if registry.is_file(base.method):  # it has every section, the younger ones unread
+        if code_files.is_file(base.method):  # it has every section, the younger ones unread
             younger |= {k: v for k, v in known.items() if k.partition(".")[0] in ADDED_SECTIONS}
         flat = {name: younger[name] for name in known if name in younger} | flat
         refuse_missing(known, flat)
         return base.replace({name: flat[name] for name in flat if name not in BASE})
-
-
-def base_values(
-    env: registry.EnvSpec, method: registry.MethodSpec, preset: str
-) -> dict[str, dict[str, Any]]:
-    """Return values by section ("": of the run itself).
-
-    They are the method's, the environment's, the preset's; the last one counts.
-    """
-    layers = [
-        method.defaults,
-        env.defaults.get("*", {}),
-        env.defaults.get(method.name, {}),
-        PRESETS[preset].get(method.name, {}),
-    ]
-    if preset == "reference":
-        layers += [env.reference.get("*", {}), env.reference.get(method.name, {})]
-    sections: dict[str, dict[str, Any]] = {}
-    for layer in layers:
-        for name, value in layer.items():
-            section, _, leaf = name.rpartition(".")
-            sections.setdefault(section, {})[leaf] = value
-    return sections
 
 
 def refuse_unknown(names: Iterable[str], run: Run) -> None:
@@ -284,7 +254,7 @@ def validate(run: Run) -> None:
             "ppo.memory = 'cleared': must be kept with ppo.update = trial; no update begins in the"
             " middle of one"
         )
-    if registry.is_file(run.method):
+    if code_files.is_file(run.method):
         return
     if run.imagination and run.imagination.mixture >= run.workers:
         raise ConfigError(

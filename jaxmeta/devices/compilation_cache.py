@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from jaxmeta.rundir.manifest import processor
+from jaxmeta.devices.processor import instructions, processor
 
 MOST_BYTES = 4 << 30  # beyond, JAX drops what was not used for longest; it also makes JAX lock
 
@@ -42,10 +42,3 @@ def cache_folder() -> Path:
     base = Path(home) if home else Path.home() / ".cache"
     kind = hashlib.sha256((processor() + instructions()).encode()).hexdigest()[:12]
     return base / "jaxmeta" / f"jax-{jax.__version__}-{kind}"
-
-
-def instructions() -> str:
-    """Return what the processor says it can do; nothing where it cannot be asked."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

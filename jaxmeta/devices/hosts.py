@@ -19,11 +19,17 @@ import numpy as np
 from jax._src.xla_bridge import backends_are_initialized  # there is no public name for it
 from jax.experimental import multihost_utils
 
-from jaxmeta.config.fields import one_line
+from jaxmeta.config.foreign_text import one_line
 from jaxmeta.config.process_group import ALONE, Cluster, cluster
-from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError, PeerLost, Preempted
-from jaxmeta.rundir.checkpoint import is_key
-from jaxmeta.training.stop_signals import EXIT_CODE
+from jaxmeta.env import is_key
+from jaxmeta.errors import (
+    EXIT_CODE,
+    CheckpointError,
+    ConfigError,
+    NonFiniteError,
+    PeerLost,
+    Preempted,
+)
 
 # A process that was silent for so long is lost; a closed connection says it at once.
 HEARTBEAT_S = 10

@@ -1,28 +1,38 @@
 """What a run holds, against the memory that is free: refused before anything is compiled."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
-from jaxmeta.config.run import Run
-from jaxmeta.devices.seed_axis import SEEDS
+from jaxmeta.axes import SEEDS
 from jaxmeta.errors import ConfigError
-from jaxmeta.training.compiled import Course
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 
-def require_room(like: Course, run: Run, mesh: jax.sharding.Mesh) -> None:
+class Bound(NamedTuple):
+    """The field that bounds a seed's replay."""
+
+    field: str
+    value: int
+    unit: int | None  # bytes of one; None: the replay holds as many as the field says
+
+
+def require_room(
+    like: Any, replay: Any, seeds: int, bound: Bound | None, mesh: jax.sharding.Mesh
+) -> None:
     """Refuse a run whose state, replay included, does not fit the devices.
 
     What an update needs beside it is not counted: only a compiled program tells (`make bench`
     prints it).
 
     Args:
-      like: the course's shapes, all seeds together.
-      run: what is trained, with all seeds.
+      like: the state's shapes, all seeds together.
+      replay: that part of it which is replay, None without one.
+      seeds: how many there are.
+      bound: what decides the replay's size.
       mesh: the devices that share the seeds.
 
     Raises:
@@ -40,25 +50,15 @@ def require_room(like: Course, run: Run, mesh: jax.sharding.Mesh) -> None:
     needed = size(like) * holders
     if needed <= free:
         return
-    replay = getattr(like.state, "replay", None)
-    stored = size(replay) * holders if replay is not None else 0.0
+    stored = size(replay) * holders
     room = free - (needed - stored)
-    said = f"the state of {run.seeds} seeds needs {gib(needed)}, and {gib(free)} are free"
-    if stored and room > 0:
-        raise ConfigError(too_large(run, replay, room / stored, said))
-    raise ConfigError(
-        f"seeds = {run.seeds}: {said}; {int(run.seeds * free / needed)} seeds would fit"
-    )
-
-
-def too_large(run: Run, replay: Any, share: float, said: str) -> str:
-    """Return the error of a run of whose replay only a share fits."""
-    if run.rl == "sac":
-        fits = int(size(replay) / run.seeds * share / 2**20)
-        field, value = "replay.mebibytes", run.replay.mebibytes
-        return f"{field} = {value}: {said}; {fits} would fit"
-    fits = int(run.vae.capacity * share)
-    return f"vae.capacity = {run.vae.capacity}: {said}; a capacity of {fits} would fit"
+    said = f"the state of {seeds} seeds needs {gib(needed)}, and {gib(free)} are free"
+    if bound and stored and room > 0:
+        share = room / stored
+        of_seed = size(replay) / seeds
+        fits = int(share * (of_seed / bound.unit if bound.unit else bound.value))
+        raise ConfigError(f"{bound.field} = {bound.value}: {said}; {fits} would fit")
+    raise ConfigError(f"seeds = {seeds}: {said}; {int(seeds * free / needed)} seeds would fit")
 
 
 def available(device: jax.Device) -> int | None:

@@ -1,6 +1,5 @@
 """Seeds and groups side by side: which devices share them, and how."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,19 +10,12 @@ from jax._src.xla_bridge import backends_are_initialized  # there is no public n
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxmeta.config.mesh_shape import AXES, Shape, check, check_physics, divisors, largest
+from jaxmeta.axes import GROUPS, SEEDS
+from jaxmeta.config.mesh_shape import Shape, check, check_physics, divisors, largest
 from jaxmeta.config.run import Run
 from jaxmeta.devices import hosts
+from jaxmeta.devices.processor import cores
 from jaxmeta.errors import ConfigError
-
-SEEDS, GROUPS = AXES  # of the mesh; the second only where a seed's workers are divided
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def ask_for_devices(count: int) -> None:
@@ -136,22 +128,6 @@ def over_seeds(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
         )(first, *others)
 
     return mapped
-
-
-def divided() -> bool:
-    """Whether what is traced here runs on several devices per seed."""
-    return GROUPS in jax.sharding.get_abstract_mesh().axis_names
-
-
-def spread(tree: Any) -> Any:
-    """Return arrays [W, ...] (or [G, W, ...]) divided among the devices that share one seed.
-
-    What is computed from them worker by worker is then divided, too, and sums over workers are
-    sums over devices; XLA sees to both. Where a seed has one device, nothing is done.
-    """
-    if not divided():
-        return tree
-    return jax.tree.map(lambda x: lax.with_sharding_constraint(x, P(GROUPS)), tree)
 
 
 def whole(mesh: Mesh) -> Callable[[Any], Any]:

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmeta.agent import Params
-from jaxmeta.beliefs.variational import Belief, sample
+from jaxmeta.agent import Belief, Params
+from jaxmeta.axes import WORKERS
+from jaxmeta.beliefs.gaussians import sample
 from jaxmeta.config.options import VAE, Imagination
 from jaxmeta.env import Array, Binary, Env, EnvState, Key, Step, Task, Wrapper
-from jaxmeta.rollout import WORKERS
 
 
 class MixtureTask(NamedTuple):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmeta.devices.seed_axis import divided
+from jaxmeta.axes import divided
 from jaxmeta.rollout import WORKERS_AXIS, Rollout
 
 # By backend. What an update's backward pass reads again of 16 workers' trials fits a CPU

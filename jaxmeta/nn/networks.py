@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import unfreeze
 
-from jaxmeta.config.options import VAE, Networks
+from jaxmeta.config.options import Networks
 from jaxmeta.env import Array, Box, Discrete, Env, Key
 from jaxmeta.nn.gru import affine, gru_replay, gru_step, gru_unroll, init_gru
 
@@ -158,82 +158,6 @@ class UnitRows(nn.Module):
         kernel = self.param("kernel", unit_rows, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return affine(x, kernel, bias)
-
-
-class RewardDecoder(nn.Module):
-    """p(r | z, ...): embeddings of the inputs that `vae.decoder_inputs` names, then an MLP.
-
-    The first layer is split into a latent and an input part, so that one latent can be
-    combined with many steps without repeating its product.
-    """
-
-    action_space: Discrete | Box
-    vae: VAE
-    sizes: Networks
-
-    def setup(self) -> None:
-        """Make the layers."""
-        self.embed_obs = Linear(self.sizes.state_embedding)  # shared by obs and next_obs
-        self.embed_action = Linear(self.sizes.action_embedding) if self.uses("action") else None
-        first, *rest = self.vae.decoder_layers
-        fan_in = self.vae.latent + self.width
-        self.of_latent = self.param("of_latent", pytorch_uniform, (self.vae.latent, first), fan_in)
-        self.of_inputs = self.param("of_inputs", pytorch_uniform, (self.width, first), fan_in)
-        self.bias = self.param("bias", pytorch_uniform, (first,), fan_in)
-        self.layers = [Linear(width) for width in rest]
-        self.out = Linear(1)
-
-    def uses(self, name: str) -> bool:
-        """Whether the decoder reads "obs", "action" or "next_obs"."""
-        return name in self.vae.decoder_inputs
-
-    @property
-    def width(self) -> int:
-        """Return the length of the embedded inputs, on which dropout acts."""
-        states = self.uses("obs") + self.uses("next_obs")
-        return states * self.sizes.state_embedding + (
-            self.sizes.action_embedding if self.uses("action") else 0
-        )
-
-    def embed(self, obs: Array, action: Array, next_obs: Array) -> Array:
-        """Return the embedded inputs [..., width], in the order s', a, s."""
-        parts = []
-        if self.uses("next_obs"):
-            parts.append(nn.relu(self.embed_obs(next_obs.astype(jnp.float32))))
-        if self.embed_action:
-            parts.append(nn.relu(self.embed_action(as_vector(action, self.action_space))))
-        if self.uses("obs"):
-            parts.append(nn.relu(self.embed_obs(obs.astype(jnp.float32))))
-        return jnp.concatenate(parts, axis=-1)
-
-    def decode(self, z: Array, embedded: Array) -> Array:
-        """Return logits (binary rewards) or rewards [...] for z [..., L], inputs [..., width].
-
-        Leading axes of size 1 broadcast: z [K, 1, L] with inputs [K, D, width].
-        """
-        bias = self.bias.reshape((1,) * (z.ndim - 1) + (-1,))
-        x = nn.relu(z @ self.of_latent + bias + embedded @ self.of_inputs)
-        for layer in self.layers:
-            x = nn.relu(layer(x))
-        return self.out(x)[..., 0]
-
-    def everything(self, z: Array, obs: Array, action: Array, next_obs: Array) -> Array:
-        """Touch every parameter, for `init`."""
-        return self.decode(z, self.embed(obs, action, next_obs))
-
-
-class CellDecoder(nn.Module):
-    """variBAD's multi-head decoder: one logit per state of a finite set, from z alone."""
-
-    layers: tuple[int, ...]
-    cells: int
-
-    @nn.compact
-    def __call__(self, z: Array) -> Array:
-        """Map [..., L] to [..., cells]."""
-        for width in self.layers:
-            z = nn.relu(Linear(width)(z))
-        return Linear(self.cells)(z)
 
 
 def call(module: nn.Module, params: Any, *args: Any, method: str = "__call__") -> Any:

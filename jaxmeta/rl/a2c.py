@@ -1,15 +1,19 @@
-"""Advantage actor-critic: the loss, and the optimiser of the gridworld methods."""
+"""Advantage actor-critic: the loss, its optimisers, and one gradient step per rollout."""
 
 import jax
-import jax.numpy as jnp
 import optax
-from jax import lax
 
 from jaxmeta.agent import Params, Transition
-from jaxmeta.config.options import A2C, PPO
-from jaxmeta.env import Array
-from jaxmeta.rl.actor_critic import Evaluated
-from jaxmeta.rl.returns import gae
+from jaxmeta.algorithm import Hyper, Metrics
+from jaxmeta.config.options import A2C
+from jaxmeta.env import Array, Key
+from jaxmeta.nn.cache_blocks import average
+from jaxmeta.nn.optimisers import by_group, descend, part
+from jaxmeta.nn.running_statistics import no_samples
+from jaxmeta.rl.actor_critic import Evaluated, Recurrent
+from jaxmeta.rl.policy_gradient import GROUPS, Counted, Learned, Loss, PolicyLearner, as_paid
+from jaxmeta.rl.returns import targets
+from jaxmeta.rollout import Rollout
 
 
 def a2c_loss(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, dict[str, Array]]:
@@ -20,15 +24,6 @@ def a2c_loss(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, dict
     """
     advantage, returns = targets(evaluated, tr, hp)
     return loss_towards(evaluated, advantage, returns, hp)
-
-
-def targets(evaluated: Evaluated, tr: Transition, hp: A2C | PPO) -> tuple[Array, Array]:
-    """Return generalised advantages A and returns R = A + V, [T, W], without gradients."""
-    value, bootstrap = lax.stop_gradient((evaluated.value, evaluated.bootstrap))
-    cut = jnp.broadcast_to(tr.limit if hp.credit == "episode" else False, tr.reward.shape)
-    by_worker = jax.vmap(gae, in_axes=(1, 1, 1, 1, 0, None, None), out_axes=1)
-    advantage = by_worker(tr.reward, value, tr.discount, cut, bootstrap, hp.gamma, hp.gae_lambda)
-    return advantage, advantage + value
 
 
 def loss_towards(
@@ -63,14 +58,37 @@ def encoder_optimiser(hp: A2C) -> optax.GradientTransformation:
     )
 
 
-def by_group(groups: dict[str, optax.GradientTransformation]) -> optax.GradientTransformation:
-    """Return one optimiser per top-level parameter group, each with norms of its own."""
-    return optax.partition(groups, {name: name for name in groups})
+def a2c_learner(
+    net: Recurrent, loss: Loss | None = None, counted: Counted = as_paid
+) -> PolicyLearner:
+    """Return one step of gradient descent per rollout, by default on the A2C loss.
 
+    A loss given in its place may have workers meet, and sees all of them at once.
+    """
 
-def descend(
-    optimiser: optax.GradientTransformation, grads: Params, state: optax.OptState, params: Params
-) -> tuple[Params, optax.OptState]:
-    """Return parameters and optimiser state after one step."""
-    updates, state = optimiser.update(grads, state, params)
-    return optax.apply_updates(params, updates), state
+    def plain(params: Params, rollout: Rollout, key: Key, hp: Hyper) -> tuple[Array, Metrics]:
+        return a2c_loss(net.evaluate(params, rollout), counted(rollout.transitions), hp.a2c)
+
+    chosen = loss or plain
+
+    def optimiser(hp: Hyper) -> optax.GradientTransformation:
+        return by_group({"encoder": encoder_optimiser(hp.a2c), "policy": policy_optimiser(hp.a2c)})
+
+    def init(params: Params, hp: Hyper) -> Learned:
+        return Learned(optimiser(hp).init(part(params, GROUPS)), no_samples(()))
+
+    def learn(
+        params: Params, learned: Learned, rollout: Rollout, key: Key, hp: Hyper
+    ) -> tuple[Params, Learned, Metrics]:
+        own = part(params, GROUPS)
+
+        def gradient(rollout: Rollout) -> tuple[Params, Metrics]:
+            of = lambda own: chosen(params | own, rollout, key, hp)
+            return jax.grad(of, has_aux=True)(own)
+
+        grads, metrics = gradient(rollout) if loss else average(gradient, rollout)
+        own, opt = descend(optimiser(hp), grads, learned.opt, own)
+        metrics |= {"grad_norm": optax.tree.norm(grads)}
+        return params | own, learned._replace(opt=opt), metrics
+
+    return PolicyLearner(init, learn)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
 from jaxmeta.agent import Agent, Memory, Params, Transition
@@ -27,10 +26,10 @@ from jaxmeta.env import Array, Env, EnvState, Key, Step, Task, Wrapper
 from jaxmeta.errors import ConfigError
 from jaxmeta.nn.action_distributions import draw as draw_action
 from jaxmeta.nn.cache_blocks import WINDOWS_AT_ONCE
+from jaxmeta.nn.optimisers import repeat
 from jaxmeta.replay import ring
 from jaxmeta.replay.task_rows import recorded, recorded_like, rows_that_fit, windows
 from jaxmeta.rl import sac
-from jaxmeta.rl.a2c import descend
 from jaxmeta.rollout import Rollout, collect
 from jaxmeta.trial import Trial
 
@@ -122,40 +121,6 @@ def numbers(tasks: Task) -> Array:
         flat = x.reshape(count, -1)
         equal &= (flat[:, None] == flat[None]).all(-1)
     return jnp.argmax(equal, axis=1).astype(jnp.int32)
-
-
-def repeat(
-    count: Array, step: Callable[[Any, Key], tuple[Any, Metrics]], carry: Any, key: Key
-) -> tuple[Any, Metrics]:
-    """Take `count` steps, each with a key of its own; return their metrics' means, or 0."""
-    like = jax.eval_shape(step, carry, key)[1]
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
-
-    def once(i: Array, state: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
-        carry, total = state
-        carry, metrics = step(carry, jax.random.fold_in(key, i))
-        return carry, jax.tree.map(jnp.add, total, metrics)
-
-    carry, total = lax.fori_loop(0, count, once, (carry, nothing))
-    return carry, jax.tree.map(lambda x: x / jnp.maximum(count, 1), total)
-
-
-def descend_often(
-    count: Array,
-    loss: Callable[[Params, Key], tuple[Array, Metrics]],
-    optimiser: optax.GradientTransformation,
-    own: Params,
-    opt: optax.OptState,
-    key: Key,
-) -> tuple[tuple[Params, optax.OptState], Metrics]:
-    """Take `count` steps down the gradient of a loss of `own`; return metrics as `repeat` does."""
-
-    def improve(carry: tuple[Params, optax.OptState], key: Key) -> tuple[Any, Metrics]:
-        own, opt = carry
-        grads, metrics = jax.grad(loss, has_aux=True)(own, key)
-        return descend(optimiser, grads, opt, own), metrics
-
-    return repeat(count, improve, (own, opt), key)
 
 
 def remembered(

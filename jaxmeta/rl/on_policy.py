@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmeta.agent import Params
+from jaxmeta.agent import Belief, Params
 from jaxmeta.algorithm import (
     Algorithm,
     Hyper,
@@ -16,16 +16,24 @@ from jaxmeta.algorithm import (
     true_return,
     update_key,
 )
-from jaxmeta.beliefs.variational import Belief
+from jaxmeta.axes import spread
 from jaxmeta.config.run import Run
-from jaxmeta.devices.seed_axis import spread
-from jaxmeta.env import Array, Key
-from jaxmeta.replay import ring
+from jaxmeta.env import Array, Env, Key
+from jaxmeta.replay import ring, whole_trials
+from jaxmeta.rl.a2c import a2c_learner
 from jaxmeta.rl.actor_critic import Recurrent
-from jaxmeta.rl.policy_gradient import Learned, PolicyLearner
+from jaxmeta.rl.policy_gradient import Counted, Learned, PolicyLearner, as_paid
+from jaxmeta.rl.ppo import ppo_learner
 from jaxmeta.rl.update_phases import phases
 from jaxmeta.rollout import Rollout, Worker, begin_all, live_all
 from jaxmeta.trial import Trial
+
+
+def policy_learner(env: Env, run: Run, net: Recurrent, counted: Counted = as_paid) -> PolicyLearner:
+    """Return what the run asks for; `counted` says which rewards returns are made of."""
+    if run.rl == "a2c":
+        return a2c_learner(net, counted=counted)
+    return ppo_learner(env, run, net, counted=counted)
 
 
 class LearnerState(NamedTuple):
@@ -85,7 +93,7 @@ def learner(
 
     def init(key: Key, hp: Hyper) -> LearnerState:
         params = init_params(jax.random.fold_in(key, 0))
-        replay = belief and ring.empty(ring.replayed_like(env), run.vae.capacity)
+        replay = belief and ring.empty(whole_trials.replayed_like(env), run.vae.capacity)
         key = jax.random.fold_in(key, 1)
         zero = jnp.zeros((), jnp.int32)
         return LearnerState(params, way.init(params, hp), replay, key, zero, hp)
@@ -117,7 +125,7 @@ def learner(
             workers, rollout = live(params, workers, k)
             so_far = phased.put(so_far, rollout.transitions, k)
             if belief:
-                replay = phased.store(replay, ring.replayed(so_far), run.vae.replay, k)
+                replay = phased.store(replay, whole_trials.replayed(so_far), run.vae.replay, k)
             params, learned, metrics = way.learn(
                 params, learned, rollout, replay, phased.key(key_learn, k), hp
             )

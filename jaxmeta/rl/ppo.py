@@ -1,13 +1,24 @@
 """Proximal policy optimisation (Schulman et al. 2017) with the details of variBAD and LDM."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
+from jaxmeta.agent import Params
+from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.config.options import PPO
-from jaxmeta.env import Array
+from jaxmeta.config.run import Run
+from jaxmeta.env import Array, Env, Key
+from jaxmeta.nn.optimisers import by_group, descend, part
+from jaxmeta.nn.running_statistics import merge, merge_returns, no_samples, scale_down
+from jaxmeta.rl.actor_critic import Recurrent, Sequences, sequences
+from jaxmeta.rl.policy_gradient import GROUPS, Counted, Learned, PolicyLearner, as_paid
+from jaxmeta.rl.returns import targets
+from jaxmeta.rollout import Rollout
 
 SMALL = 1e-5  # added to the advantages' deviation
 
@@ -19,6 +30,9 @@ class Batch(NamedTuple):
     value: Array
     advantage: Array  # normalised
     returns: Array
+
+
+Mix = Callable[[Sequences, Batch, Key, Hyper], tuple[Sequences, Batch]]
 
 
 def normalised(advantage: Array) -> Array:
@@ -59,3 +73,77 @@ def adam(learning_rate: Array | float, hp: PPO) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(hp.max_grad_norm), optax.adam(learning_rate, eps=1e-8)
     )
+
+
+def some(batch: Batch, which: Array) -> Batch:
+    """Return some of a flat batch's samples."""
+    return jax.tree.map(lambda x: x[which], batch)
+
+
+def ppo_learner(
+    env: Env,
+    run: Run,
+    net: Recurrent,
+    mix: Mix | None = None,
+    groups: tuple[str, ...] = GROUPS,
+    counted: Counted = as_paid,
+) -> PolicyLearner:
+    """Return PPO: several steps per rollout, each on a part of it.
+
+    Every gradient step encodes whole trials anew and reads some of their steps; where the
+    encoder is not among the groups that are trained, the rollout's memories stay as they
+    are. Old log-probabilities and values, advantages and returns stay. `mix` may change
+    what is learned from, before advantages are normalised.
+    """
+    sections = run.ppo
+
+    def optimiser(hp: Hyper) -> optax.GradientTransformation:
+        rates = {"encoder": hp.ppo.encoder_learning_rate, "policy": hp.ppo.learning_rate}
+        return by_group({name: adam(rates[name], hp.ppo) for name in groups})
+
+    def init(params: Params, hp: Hyper) -> Learned:
+        return Learned(optimiser(hp).init(part(params, groups)), no_samples(()))
+
+    def learn(
+        params: Params, learned: Learned, rollout: Rollout, key: Key, hp: Hyper
+    ) -> tuple[Params, Learned, Metrics]:
+        tr = rollout.transitions
+        returns = merge_returns(learned.returns, tr.env_reward, tr.over, hp.ppo.gamma)
+        paid = counted(tr)
+        if sections.normalise_rewards:
+            paid = paid._replace(reward=scale_down(returns, paid.reward))
+        old = lax.stop_gradient(net.evaluate(params, rollout))
+        advantage, towards = targets(old, paid, hp.ppo)
+        read, batch = sequences(env, rollout), Batch(old.log_prob, old.value, advantage, towards)
+        key_mix, key_order = jax.random.split(key)
+        if mix:
+            read, batch = mix(read, batch, key_mix, hp)
+        batch = batch._replace(advantage=normalised(batch.advantage))
+        flat = jax.tree.map(lambda x: x.reshape(-1), batch)
+
+        def loss(own: Params, which: Array) -> tuple[Array, Metrics]:
+            if "encoder" in groups:
+                now = net.unroll(params | own, read, tr.action)
+            else:
+                now = net.evaluate(params | own, rollout)
+            log_prob, value, entropy = (
+                x.reshape(-1)[which] for x in (now.log_prob, now.value, now.entropy)
+            )
+            return ppo_loss(log_prob, value, entropy, some(flat, which), hp.ppo)
+
+        def descend_once(carry: Any, which: Array) -> tuple[Any, Metrics]:
+            own, opt = carry
+            grads, metrics = jax.grad(loss, has_aux=True)(own, which)
+            own, opt = descend(optimiser(hp), grads, opt, own)
+            return (own, opt), metrics | {"grad_norm": optax.tree.norm(grads)}
+
+        samples = flat.advantage.size
+        steps = orders(key_order, samples, sections)
+        (own, opt), metrics = lax.scan(descend_once, (part(params, groups), learned.opt), steps)
+        params = params | own
+        if "obs_statistics" in params:
+            seen = merge(params["obs_statistics"], tr.obs.astype(jnp.float32))
+            params |= {"obs_statistics": seen}
+        return params, Learned(opt, returns), jax.tree.map(jnp.mean, metrics)
+
+    return PolicyLearner(init, learn)

@@ -1,9 +1,14 @@
 """Returns and advantages of one worker; `vmap` with `in_axes=1` for many."""
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 
+from jaxmeta.agent import Transition
 from jaxmeta.axes import scan
+from jaxmeta.config.options import A2C, PPO
 from jaxmeta.env import Array
+from jaxmeta.rl.actor_critic import Evaluated
 
 
 def gae(
@@ -34,3 +39,12 @@ def gae(
     start = (bootstrap * 0, bootstrap)
     _, advantages = scan(step, start, (reward, value, discount, cut), reverse=True)
     return advantages
+
+
+def targets(evaluated: Evaluated, tr: Transition, hp: A2C | PPO) -> tuple[Array, Array]:
+    """Return generalised advantages A and returns R = A + V, [T, W], without gradients."""
+    value, bootstrap = lax.stop_gradient((evaluated.value, evaluated.bootstrap))
+    cut = jnp.broadcast_to(tr.limit if hp.credit == "episode" else False, tr.reward.shape)
+    by_worker = jax.vmap(gae, in_axes=(1, 1, 1, 1, 0, None, None), out_axes=1)
+    advantage = by_worker(tr.reward, value, tr.discount, cut, bootstrap, hp.gamma, hp.gae_lambda)
+    return advantage, advantage + value

@@ -19,8 +19,7 @@ from jaxmeta.config.options import SAC
 from jaxmeta.env import Array, Box, Env, Key
 from jaxmeta.errors import ConfigError
 from jaxmeta.nn.networks import Linear, call, example_action, example_obs
-from jaxmeta.rl.a2c import by_group, descend
-from jaxmeta.rl.policy_gradient import part
+from jaxmeta.nn.optimisers import by_group, descend, part
 
 LOG_STD = (-20.0, 2.0)  # range of the actor's log-deviation
 GROUPS = ("actor", "critics")

@@ -21,9 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxmeta.config.fields import one_line
+from jaxmeta.config.foreign_text import one_line
+from jaxmeta.env import is_key
 from jaxmeta.errors import CheckpointError
-from jaxmeta.rundir.claim import steps
+from jaxmeta.rundir.layout import steps
 
 VERSION = 1  # of what the state holds; raised when an older checkpoint means something else
 KEPT = 2  # the newest checkpoints that stay
@@ -54,11 +55,6 @@ def named(tree: Tree) -> dict[str, Any]:
     """Return a pytree's leaves by their dotted names."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves}
-
-
-def is_key(x: Any) -> bool:
-    """Whether a leaf (or its shape) is typed PRNG keys."""
-    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 class Leaf(NamedTuple):

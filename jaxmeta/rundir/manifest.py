@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jaxmeta.devices.processor import processor, threads
+
 PHYSICS = ("mujoco", "mujoco-mjx")  # what simulated environments' numbers come from, beside
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "numpy", *PHYSICS)
 ROOT = Path(__file__).parents[2]
@@ -62,13 +64,6 @@ def describe(
     }
 
 
-def threads() -> str:
-    """Return how many threads a computation on the CPU may use, which its bits depend on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    asked = os.environ.get("NPROC")
-    return f"{cores} cores" + (f", NPROC={asked}" if asked else "")
-
-
 def code_sha256() -> str:
     """Return a hash of the library and the environments: it tells versions apart without git."""
     digest = hashlib.sha256()
@@ -86,14 +81,6 @@ def git(*command: str) -> str | None:
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:

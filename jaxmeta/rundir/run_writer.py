@@ -6,11 +6,11 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir.claim import (
+from jaxmeta.rundir.layout import (
     CONFIG,
     EVALUATION,
     EVALUATION_FIELDS,
@@ -18,11 +18,34 @@ from jaxmeta.rundir.claim import (
     METRICS,
     NAN_REPORT,
     TASKS,
-    read_manifest,
-    read_tasks,
     write_atomically,
 )
 from jaxmeta.rundir.manifest import now
+from jaxmeta.rundir.reading import read_manifest, read_tasks
+
+
+class Writer(Protocol):
+    """What training tells of its members: to a run's directory, to those of a sweep, or to none."""
+
+    path: Path
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        """Append a member's line of metrics."""
+
+    def evaluation(self, rows: list[tuple]) -> None:
+        """Append rows of an evaluation."""
+
+    def sizes(self) -> list[dict[str, int]]:
+        """Bring all rows to the disk and return the files' bytes, run by run."""
+
+    def note(self, **facts: Any) -> None:
+        """Write the manifest with some entries changed."""
+
+    def bury(self, seed: int, report: Mapping[str, Any]) -> None:
+        """Write what is known of a member's death."""
+
+    def close(self, state: str, **facts: Any) -> None:
+        """Write the last status."""
 
 
 class RunWriter:

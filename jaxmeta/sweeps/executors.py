@@ -1,7 +1,6 @@
 """Where a sweep's programs are trained: here, in processes, as SLURM jobs, or elsewhere."""
 
 import logging
-import os
 import shlex
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxmeta.errors import ConfigError, Preempted
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import claim, layout
 from jaxmeta.training.stop_signals import stop_requests
 
 JOB = "job"  # a program's file with the number of its SLURM job
@@ -53,10 +52,13 @@ def here(programs: list[Path], options: Options) -> None:
     Raises:
       Preempted: a signal came.
     """
-    from jaxmeta.devices import seed_axis  # imports jax, which plans do without
-    from jaxmeta.worker import run_program
+    from jaxmeta.devices import (
+        processor,
+        seed_axis,  # imports jax, which plans do without
+    )
+    from jaxmeta.sweeps.train_program import run_program
 
-    seed_axis.ask_for_devices(seed_axis.cores())  # the first program may have less use for them
+    seed_axis.ask_for_devices(processor.cores())  # the first program may have less use for them
     with stop_requests() as stop_asked:
         for program in programs:
             try:
@@ -121,7 +123,7 @@ def slurm(programs: list[Path], options: Options) -> None:
         executor = submitit.AutoExecutor(folder=folder.absolute(), cluster=cluster)
         executor.update_parameters(name=f"jaxmeta-{program.name}", **parameters)
         job = executor.submit(submitit.helpers.CommandFunction(command(program, options)))
-        claim.write_atomically(program / JOB, f"{cluster or ''} {job.job_id}")
+        layout.write_atomically(program / JOB, f"{cluster or ''} {job.job_id}")
         log.info("%s: job %s", program, job.job_id)
 
 
@@ -150,12 +152,3 @@ EXECUTORS: dict[str, Callable[[list[Path], Options], None]] = {
     "slurm": slurm,
     "print": printed,
 }
-
-
-def use_share(share: str) -> None:
-    """Keep this process to share "i/n" of its cores; before jax is imported."""
-    place, _, of = share.partition("/")
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        own = cores[int(place) - 1 :: int(of)]
-        os.sched_setaffinity(0, own or {cores[int(place) % len(cores)]})

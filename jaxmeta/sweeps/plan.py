@@ -15,17 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmeta.config import registry
-from jaxmeta.config.fields import read_object
+from jaxmeta.config import code_files
 from jaxmeta.config.run import Run
 from jaxmeta.config.save_period import period
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import claim, layout, reading
 from jaxmeta.statistics import evaluations, final_mean, of_seeds, rows, whole_evaluations
 from jaxmeta.sweeps import executors
 from jaxmeta.sweeps import sweep_grid as grids
-
-RUNS, PROGRAMS, PROGRAM = "runs", "programs", "program.json"
+from jaxmeta.sweeps.sweep_folder import PROGRAM, PROGRAMS, RUNS, done, read_program
 
 
 class Plan(NamedTuple):
@@ -52,7 +50,7 @@ def sweep(
     max_members: int | None = None,
     checkpoint_every: str = "120s",
     watch: Callable[..., None] = lambda status: None,
-) -> claim.Table:
+) -> layout.Table:
     """Train every configuration of a grid that is not finished yet; return all results.
 
     Fields that are floats share a compiled program with each other and with the seeds;
@@ -88,9 +86,9 @@ def sweep(
     for path, runs in todo.programs.items():
         path.mkdir(parents=True, exist_ok=True)
         listed = {"runs": [run.fields() for run in runs.values()]}
-        claim.write_atomically(path / PROGRAM, json.dumps(listed, indent=1) + "\n")
+        layout.write_atomically(path / PROGRAM, json.dumps(listed, indent=1) + "\n")
     names = {name for run in todo.runs.values() for name in (run.env, run.method)}
-    files = tuple(sorted(filter(registry.is_file, names)))
+    files = tuple(sorted(filter(code_files.is_file, names)))
     options = executors.Options(workers, dict(slurm or {}), checkpoint_every, watch, files)
     executors.EXECUTORS[executor](list(todo.programs), options)
     return results(todo.runs)
@@ -139,7 +137,7 @@ def require_sweep(folder: Path) -> None:
     Raises:
       ConfigError: it holds other things, or cannot be written.
     """
-    claim.refuse_links(folder)
+    reading.refuse_links(folder)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"out = {folder}: must be a folder, not a file")
     there = [p.name for p in folder.iterdir()] if folder.is_dir() else []
@@ -148,34 +146,15 @@ def require_sweep(folder: Path) -> None:
     claim.require_writable(folder)
 
 
-def read_program(path: Path) -> dict[Path, Run]:
-    """Return a program's runs by their directories.
-
-    Raises:
-      ConfigError: it is none, or its list is damaged.
-    """
-    file = path / PROGRAM
-    with claim.reading(file):
-        listed = read_object(file.read_text(), str(file))["runs"]
-        runs = [Run.from_json(json.dumps(fields)) for fields in listed]
-    return {path.parent.parent / RUNS / grids.digest(run): run for run in runs}
-
-
-def done(path: Path, run: Run) -> bool:
-    """Whether a run is finished, or none of its seeds is left to finish."""
-    status = claim.status(path)
-    return status == "finished" or (status == "failed" and len(claim.dead_seeds(path)) == run.seeds)
-
-
-def results(runs: Mapping[Path, Run]) -> claim.Table:
+def results(runs: Mapping[Path, Run]) -> layout.Table:
     """Return the table of `sweep`, one row per run and seed, in their order."""
     fields = [run.fields() for run in runs.values()]
     names = list(dict.fromkeys(name for known in fields for name in known))
     differing = [n for n in names if len({str(known.get(n)) for known in fields}) > 1]
     lines: list[dict[str, Any]] = []
     for (path, run), known in zip(runs.items(), fields, strict=True):
-        status = claim.status(path) or "not begun"
-        found = final_results(path, run) if (path / claim.EVALUATION).is_file() else {}
+        status = reading.status(path) or "not begun"
+        found = final_results(path, run) if (path / layout.EVALUATION).is_file() else {}
         for seed in range(run.seeds):
             row = {"run": str(path), "status": status, "seed": seed}
             row |= {name: known.get(name) for name in differing}
@@ -186,15 +165,15 @@ def results(runs: Mapping[Path, Run]) -> claim.Table:
 
 def final_results(path: Path, run: Run) -> dict[str, np.ndarray]:
     """Return means over the last fifth of a run's evaluations, [seeds]; nan for dead ones."""
-    tasks, dead = claim.read_tasks(path), claim.dead_seeds(path)
+    tasks, dead = reading.read_tasks(path), reading.dead_seeds(path)
     alive = [seed for seed in range(run.seeds) if seed not in dead]
-    size = len(alive) * len(claim.POLICIES) * len(tasks) * run.trial.episodes
-    table = whole_evaluations(of_seeds(claim.read_evaluation(path), alive), size)
+    size = len(alive) * len(layout.POLICIES) * len(tasks) * run.trial.episodes
+    table = whole_evaluations(of_seeds(reading.read_evaluation(path), alive), size)
     if not len(table["frames"]):
         return {}
     found: dict[str, np.ndarray] = {}
     for split in dict.fromkeys(task["split"] for task in tasks):
-        for policy in claim.POLICIES:
+        for policy in layout.POLICIES:
             last = rows(table, policy=policy, split=split, episode=run.trial.episodes)
             for column in ("return", "reached"):
                 values = np.full(run.seeds, np.nan)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from jaxmeta.config.fields import shown
+from jaxmeta.config.foreign_text import shown
 from jaxmeta.config.options import ADDED, SECTIONS, TRACED
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError

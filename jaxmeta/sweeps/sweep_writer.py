@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxmeta.config.run import Run
-from jaxmeta.rundir.claim import MANIFEST, OWNER, read_manifest, write_atomically
+from jaxmeta.rundir.layout import MANIFEST, OWNER, write_atomically
 from jaxmeta.rundir.manifest import now
+from jaxmeta.rundir.reading import read_manifest
 from jaxmeta.rundir.run_writer import RunWriter
 
 Row = dict[str, Any]

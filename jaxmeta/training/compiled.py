@@ -11,8 +11,9 @@ from jax.sharding import PartitionSpec as P
 
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics, State, hyper
+from jaxmeta.axes import SEEDS
 from jaxmeta.config.run import Run
-from jaxmeta.devices.seed_axis import SEEDS, over_seeds, whole
+from jaxmeta.devices.seed_axis import over_seeds, whole
 from jaxmeta.env import Array
 from jaxmeta.training.evaluation import evaluate
 from jaxmeta.trial import Trial

@@ -11,7 +11,7 @@ import numpy as np
 from jaxmeta.agent import Agent, Params, greedy
 from jaxmeta.env import Array, Binary, Key, Task
 from jaxmeta.rollout import adaptation
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import layout
 from jaxmeta.trial import Trial
 
 EVAL_KEY = 20210524  # the same rollouts for every run and seed
@@ -79,10 +79,10 @@ def evaluation_rows(
     rollouts: int,
     env: Trial,
 ) -> list[tuple]:
-    """Return rows of `claim.EVALUATION_FIELDS` from results with a leading seed axis."""
+    """Return rows of `layout.EVALUATION_FIELDS` from results with a leading seed axis."""
     rows = []
     defined = isinstance(env.reward, Binary)
-    for policy in claim.POLICIES:
+    for policy in layout.POLICIES:
         returns, reached = result[policy]
         count = 1 if policy == "greedy" else rollouts
         for (seed, task, episode), value in np.ndenumerate(returns):

@@ -17,13 +17,13 @@ from jaxmeta.config.save_period import Period
 from jaxmeta.devices import hosts
 from jaxmeta.errors import NonFiniteError, Preempted
 from jaxmeta.rundir import checkpoint
-from jaxmeta.rundir.claim import Death
-from jaxmeta.rundir.non_writing_process import NoCheckpoints, NoWriter
-from jaxmeta.rundir.run_writer import RunWriter
-from jaxmeta.sweeps.sweep_writer import SweepWriter
-from jaxmeta.training.build import AGENT, Best, Trained
+from jaxmeta.rundir.layout import Death
+from jaxmeta.rundir.non_writing_process import NoCheckpoints
+from jaxmeta.rundir.reading import as_json
+from jaxmeta.rundir.run_writer import Writer
 from jaxmeta.training.compiled import Course, Programs
 from jaxmeta.training.evaluation import evaluation_rows
+from jaxmeta.training.result import AGENT, Best, Trained
 from jaxmeta.trial import Trial
 
 COURSE = "course"  # the checkpoint's item to go on from
@@ -92,7 +92,7 @@ class Session:
         programs: Programs,
         described: list[dict[str, Any]],
         journey: Journey,
-        writer: RunWriter | SweepWriter | NoWriter,
+        writer: Writer,
         checkpoints: checkpoint.Writer | NoCheckpoints,
         every: Period,
         watch: Callable[[Status], None],
@@ -292,11 +292,6 @@ class Session:
             )
             self.writer.note(dead_seeds=as_json(journey.dead))
             log.warning("seed %d died: %s is not finite at update %d", seed, quantity, update)
-
-
-def as_json(dead: dict[int, Death]) -> dict[str, dict[str, Any]]:
-    """Return the dead seeds as JSON has them."""
-    return {str(seed): death._asdict() for seed, death in dead.items()}
 
 
 def obituary(dead: dict[int, Death]) -> str:

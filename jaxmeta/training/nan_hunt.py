@@ -14,7 +14,7 @@ from jaxmeta.config.run import Run
 from jaxmeta.devices import hosts
 from jaxmeta.devices.seed_axis import over_seeds, seed_mesh
 from jaxmeta.env import Env
-from jaxmeta.rundir import checkpoint, claim
+from jaxmeta.rundir import checkpoint, claim, layout, reading
 from jaxmeta.training.build import Method, build
 from jaxmeta.training.compiled import course_like, members, run_updates, starter
 from jaxmeta.training.loop import COURSE
@@ -55,8 +55,8 @@ def find_nan(
     world, algorithm = build(run, env, method)
     who = members(run)
     like = {COURSE: course_like(who, algorithm)}
-    deaths = [death.update for death in claim.dead_seeds(path).values()]
-    folder, before = path / claim.CHECKPOINTS, min(deaths, default=None)
+    deaths = [death.update for death in reading.dead_seeds(path).values()]
+    folder, before = path / layout.CHECKPOINTS, min(deaths, default=None)
     found = checkpoint.newest_whole(folder, like, before=before)
     course = found.items[COURSE] if found else starter(mesh, algorithm)(who)
     checked = checkify.checkify(run_updates(algorithm), errors=checkify.float_checks)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxmeta.devices import hosts
 from jaxmeta.errors import CheckpointError, ConfigError
-from jaxmeta.rundir import checkpoint, claim, manifest
+from jaxmeta.rundir import checkpoint, layout, manifest, reading
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +50,19 @@ def restore(
     def rows_are_there(notes: checkpoint.Notes) -> None:
         for folder, sizes in zip(folders, notes["sizes"], strict=True):
             for name, size in sizes.items():
-                claim.require_size(folder / name, size)
+                reading.require_size(folder / name, size)
 
-    before = claim.read_manifest(path)
+    before = reading.read_manifest(path)
     if before and before.get("env_version") != facts["env_version"]:
         raise ConfigError(
             f"{path}: began with version {before.get('env_version')} of its environment, which is"
             f" version {facts['env_version']} now: its numbers would not fit together"
         )
-    found = checkpoint.restore(path / claim.CHECKPOINTS, like, rows_are_there)
+    found = checkpoint.restore(path / layout.CHECKPOINTS, like, rows_are_there)
     saved = before.get("saved")
     if found is None and saved is not None:
         raise CheckpointError(
-            f"{path / claim.CHECKPOINTS}: holds no checkpoint, but one of update {saved} was"
+            f"{path / layout.CHECKPOINTS}: holds no checkpoint, but one of update {saved} was"
             " written; nothing was changed"
         )
     if found is None and before:
@@ -70,7 +70,7 @@ def restore(
     if found is not None:
         log.info("%s: resumes after update %d", path, found.update)
         if not before:
-            log.warning("%s: has no %s: what it was made with is unknown", path, claim.MANIFEST)
+            log.warning("%s: has no %s: what it was made with is unknown", path, layout.MANIFEST)
         if saved is not None and found.update < saved:
             log.warning("%s: the checkpoint of update %d cannot be used", path, saved)
         for name, (then, now) in manifest.differing(before, facts).items() if before else ():

@@ -6,8 +6,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
+from jaxmeta.errors import EXIT_CODE
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-EXIT_CODE = 75  # EX_TEMPFAIL: stopped, and can be resumed
 
 
 _came: list[str] | None = None  # signals, while somebody listens

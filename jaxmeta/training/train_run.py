@@ -12,39 +12,36 @@ import jax
 import numpy as np
 
 from jaxmeta.algorithm import Algorithm
-from jaxmeta.config import mesh_shape, registry
-from jaxmeta.config.fields import one_line
+from jaxmeta.config import code_files, mesh_shape, registry
+from jaxmeta.config.foreign_text import one_line
 from jaxmeta.config.run import Run
 from jaxmeta.config.save_period import Period, period
 from jaxmeta.devices import hosts
 from jaxmeta.devices.compilation_cache import keep_programs
-from jaxmeta.devices.memory_budget import require_room
-from jaxmeta.devices.seed_axis import ask_for_mesh, device_mesh, device_names, seed_mesh
+from jaxmeta.devices.memory_budget import Bound, require_room
+from jaxmeta.devices.seed_axis import ask_for_mesh, device_mesh, device_names
 from jaxmeta.env import Env
 from jaxmeta.errors import CheckpointError, Preempted
-from jaxmeta.rundir import checkpoint, claim, manifest
+from jaxmeta.rundir import checkpoint, claim, layout, manifest, reading
 from jaxmeta.rundir.non_writing_process import NoCheckpoints, NoWriter
-from jaxmeta.rundir.run_writer import RunWriter
-from jaxmeta.sweeps.sweep_writer import SweepWriter
-from jaxmeta.training.build import (
-    AGENT,
-    Best,
-    Method,
-    Result,
-    Trained,
-    build,
-    read_result,
-    trained_like,
-)
+from jaxmeta.rundir.run_writer import RunWriter, Writer
+from jaxmeta.training.build import Method, build
 from jaxmeta.training.compiled import Course, Programs, compile_programs, course_like, members
 from jaxmeta.training.evaluation import evaluation_tasks
-from jaxmeta.training.loop import COURSE, Journey, Session, Status, as_json
+from jaxmeta.training.loop import COURSE, Journey, Session, Status
 from jaxmeta.training.restore import restore_for_all, resumption
+from jaxmeta.training.result import (
+    AGENT,
+    Best,
+    Result,
+    Trained,
+    result_for_all,
+    trained_like,
+)
 from jaxmeta.training.stop_signals import stop_requests
 from jaxmeta.trial import Trial
 
 log = logging.getLogger(__name__)
-Writer = RunWriter | SweepWriter | NoWriter
 
 
 def train(
@@ -104,35 +101,6 @@ def train(
         return result_for_all(path, run, env, method)
 
 
-def result_for_all(path: Path, run: Run, env: Env | None, method: Method | None) -> Result:
-    """Return a run's result in every process, as process 0 reads it.
-
-    Raises: what `read_result` does.
-    """
-
-    def read() -> tuple[dict[str, Any], Trained]:
-        found = read_result(path, env, method)
-        facts = {
-            "metrics": found.metrics,
-            "evaluation": {name: column.tolist() for name, column in found.evaluation.items()},
-            "dead": as_json(found.dead),
-        }
-        return facts, Trained(found.params, found.best)
-
-    if hosts.count() == 1:
-        return read_result(path, env, method)
-    _, algorithm = build(run, env, method)
-    facts, trained = hosts.shared(read, trained_like(members(run), algorithm))
-    return Result(
-        facts["metrics"],
-        {name: np.array(column) for name, column in facts["evaluation"].items()},
-        trained.last,
-        algorithm.agent,
-        trained.best,
-        {int(seed): claim.Death(**death) for seed, death in facts["dead"].items()},
-    )
-
-
 class How(NamedTuple):
     """How members are trained, which decides nothing of what they give."""
 
@@ -165,12 +133,14 @@ def train_members(
     facts = facts_of(together, mesh)
     trained = trained_like(who, algorithm)
     course = course_like(who, algorithm)
-    hosts.told(lambda: require_room(course, together, mesh))  # one verdict for all
+    replay = getattr(course.state, "replay", None)
+    room = lambda: require_room(course, replay, together.seeds, replay_bound(together), mesh)
+    hosts.told(room)  # one verdict for all
     like = {COURSE: course, AGENT: trained}
     restored = restore_for_all(path, list(folders), like, facts)
 
     def open_here() -> Writer:
-        before = claim.read_manifest(path)
+        before = reading.read_manifest(path)
         sizes = restored.notes["sizes"] if restored else None
         resumed = resumption(before, restored, facts) if before or restored else None
         return open_writer(described, facts, resumed, sizes)
@@ -179,7 +149,7 @@ def train_members(
     with closing(writer), hosts.together():
         programs = compile_programs(who, together, world, algorithm, mesh, tasks, course)
         journey = depart(programs, trained.best, restored)
-        open_checkpoints = lambda: checkpoint.Writer(path / claim.CHECKPOINTS, journey.pinned)
+        open_checkpoints = lambda: checkpoint.Writer(path / layout.CHECKPOINTS, journey.pinned)
         none = NoCheckpoints(restored.update if restored else None)
         with hosts.by_first(open_checkpoints, none) as checkpoints:
             session = Session(
@@ -190,40 +160,17 @@ def train_members(
         deliver(journey.update, jax.device_get(session.trained()))
 
 
-def train_together(
-    path: Path,
-    folders: Mapping[Path, Run],
-    checkpoint_every: str,
-    watch: Callable[[Status], None],
-) -> None:
-    """Train a sweep's program in its directory; each run gets its own rows and parameters.
-
-    Raises: what `train` does.
-    """
-    keep_programs()
-    hosts.require_alone("a sweep, which has processes of its own")
-    (seeds,) = {run.seeds for run in folders.values()}
-    mesh = seed_mesh(seeds * len(folders))  # before anything else uses JAX
-    world, algorithm = build(next(iter(folders.values())))
-
-    def deliver(update: int, trained: Trained) -> None:
-        for i, folder in enumerate(folders):
-            own = jax.tree.map(lambda x, i=i: x[i * seeds : (i + 1) * seeds], trained)
-            with checkpoint.Writer(folder / claim.CHECKPOINTS, []) as checkpoints:
-                if checkpoints.newest() != update:  # else it was stopped right here
-                    checkpoints.save(update, {AGENT: own}, {})
-                checkpoints.confirm()
-
-    how = How(watch, period(checkpoint_every))
-    with claim.locked(path), stop_requests() as stop_asked:
-        open_writer = lambda *told: SweepWriter(path, folders, *told)
-        train_members(folders, path, mesh, world, algorithm, open_writer, how, stop_asked, deliver)
+def replay_bound(run: Run) -> Bound | None:
+    """Return what decides the size of the run's replay."""
+    if run.rl == "sac":
+        return Bound("replay.mebibytes", run.replay.mebibytes, 2**20)
+    return Bound("vae.capacity", run.vae.capacity, None) if run.vae else None
 
 
 def facts_of(run: Run, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     """Return what the manifest tells of this process."""
     flags = {name: str(jax.config.values[name]) for name in manifest.JAX_FLAGS}
-    files = [registry.file_of(name) for name in (run.env, run.method) if registry.is_file(name)]
+    files = [code_files.file_of(name) for name in (run.env, run.method) if code_files.is_file(name)]
     own_code = [path for path in files if path.is_file()]  # else it was handed over
     facts = manifest.describe(device_names(mesh), flags, own_code)
     facts |= {"mesh": dict(mesh.shape), "processes": hosts.count()}
@@ -239,8 +186,8 @@ def resume(
       ConfigError: no run there, or one with code from a file that was not handed over.
       Exception: what `train` raises.
     """
-    run = claim.read_run(Path(path))
-    claim.refuse_named_code(run, env, method)
+    run = reading.read_run(Path(path))
+    reading.refuse_named_code(run, env, method)
     return train(run, path, env=env, method=method, **how)
 
 
@@ -261,7 +208,7 @@ def closing(writer: Writer) -> Iterator[None]:
         yield
     except BaseException as error:
         state = "preempted" if isinstance(error, Preempted) else "failed"
-        saved = claim.steps(writer.path / claim.CHECKPOINTS)[-1:]
+        saved = layout.steps(writer.path / layout.CHECKPOINTS)[-1:]
         told = {"saved": saved[0] if saved else None}
         with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
             writer.close(state, error=one_line(f"{type(error).__name__}: {error}"), **told)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import jaxmeta
-from experiments.analysis import reward_maps, trained_beliefs
-from experiments.figures import learning_curves
+from experiments.analysis import reward_maps, run_record, trained_beliefs
 from jaxmeta.agent import Agent
 from jaxmeta.algorithm import hyper
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import reading
 from jaxmeta.training.evaluation import evaluate, evaluation_tasks
 
 BEST_UNTOLD = 17.17  # mean first-episode return on the 18 goals, by the best route past all
@@ -25,7 +24,7 @@ def train(out, *options):
     command = [sys.executable, "-m", "experiments", "train", "gridworld", "--out", str(out)]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return claim.read_evaluation(out)
+    return reading.read_evaluation(out)
 
 
 def greedy_train_return(table, seed, episode):
@@ -81,7 +80,7 @@ def walk(goal, cell):
 
 def believed(folder):
     """Return p(goal) after each training task that a run's agent solves, [solved]."""
-    loaded = trained_beliefs.load_final(learning_curves.read([folder])[0])
+    loaded = trained_beliefs.load_final(run_record.read([folder])[0])
     env, params, belief = loaded.world, loaded.params, loaded.algorithm.belief
 
     def one(goal, key):
@@ -100,7 +99,7 @@ def believed(folder):
 
 def pays_a_test_cell(folder):
     """Return the share of imagined maps that pay some test cell, as a mixture worker is paid."""
-    result = learning_curves.read([folder])[0]
+    result = run_record.read([folder])[0]
     shares = reward_maps.imagined_shares(
         result, reward_maps.imagine(trained_beliefs.load_final(result))
     )

@@ -14,7 +14,7 @@ import jaxmeta
 from experiments.__main__ import main
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import reading
 from tests.written import two_episodes, write_run
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def dangers(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_file_can_execute_data(path):
-    allowed = ["spec_from_file_location", "exec_module"] if path.name == "registry.py" else []
+    allowed = ["spec_from_file_location", "exec_module"] if path.name == "code_files.py" else []
     assert sorted(dangers(path.read_text())) == sorted(allowed)
 
 
@@ -266,10 +266,10 @@ COMMANDS = {
 def test_links_are_found(tmp_path, name):
     folder = linked(tmp_path, name)
     with pytest.raises(ConfigError, match=f"{name}: must not be a symbolic link"):
-        claim.refuse_links(folder)
+        reading.refuse_links(folder)
     (folder / name).unlink()
     (tmp_path / "alias").symlink_to(folder)  # the folder itself may be reached through one
-    claim.refuse_links(tmp_path / "alias")
+    reading.refuse_links(tmp_path / "alias")
 
 
 @pytest.mark.parametrize("name", LINKS)

@@ -11,7 +11,7 @@ import jaxmeta
 from envs.adapters.from_gymnax import from_gymnax
 from jaxmeta.env import Binary, Box, Discrete, Real
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import reading
 from jaxmeta.trial import trial
 
 gymnax = pytest.importorskip("gymnax")  # not locked for Python 3.12
@@ -240,5 +240,5 @@ def test_rl2_trains_on_it_from_a_file(tmp_path):
     numbers = [v for line in result.metrics for v in line.values() if isinstance(v, float)]
     assert len(numbers) > 5 and np.isfinite(numbers).all()
     assert np.isfinite(result.evaluation["return"]).all()
-    assert claim.read_tasks(tmp_path / "run")[1]["task"]["force_mag"] == -10
+    assert reading.read_tasks(tmp_path / "run")[1]["task"]["force_mag"] == -10
     assert (result.evaluation["return"] >= 5).all()  # a pole stands for a while by itself

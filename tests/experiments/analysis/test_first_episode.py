@@ -7,7 +7,7 @@ from experiments.analysis import first_episode
 from experiments.analysis.run_record import read_results
 from experiments.report.compose import report
 from jaxmeta.config.run import Run
-from jaxmeta.rundir.claim import EVALUATION_FIELDS
+from jaxmeta.rundir.layout import EVALUATION_FIELDS
 from tests.written import two_episodes, write_run
 
 CHEETAH = "half-cheetah-velocity-uniform"

@@ -48,7 +48,7 @@ def run(tmp_path_factory):
 
 
 def test_a_runs_beliefs_are_read_and_drawn(run, monkeypatch):
-    monkeypatch.setattr(latent_points.rundir, "refuse_named_code", lambda run: None)
+    monkeypatch.setattr(latent_points.reading, "refuse_named_code", lambda run: None)
     by_seed = latent_points.latents_of(run, [0, 1])
     assert by_seed[0].points.shape == (2, 3)  # Steer's two tasks, a latent of 3
     assert not np.allclose(by_seed[0].points, by_seed[1].points)

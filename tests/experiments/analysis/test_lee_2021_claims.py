@@ -5,7 +5,7 @@ import pytest
 
 from experiments.analysis import lee_2021_claims
 from experiments.analysis.lee_2021_claims import ABSENT, FAILS, HOLDS, OPEN
-from experiments.figures.learning_curves import read
+from experiments.analysis.run_record import read
 from jaxmeta.config.run import Run
 from tests.written import write_run
 

@@ -38,7 +38,7 @@ def made(target, velocity, split="test"):
 
 
 def test_a_trial_seen_is_the_one_that_was_evaluated(path):
-    table = jaxmeta.rundir.claim.read_evaluation(path)
+    table = jaxmeta.rundir.reading.read_evaluation(path)
     rows = (table["policy"] == "greedy") & (table["frames"] == 1600)
     for seed, motions in motions_of(path, [0, 1]).items():
         own = rows & (table["seed"] == seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.analysis.run_record import Death, Manifest, Origin, read_manifest, read_results
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import layout
 from tests.written import two_episodes, write_manifest, write_run
 
 VERSIONS = {"jax": "0.10.2", "numpy": "2.4.6"}
@@ -94,7 +94,7 @@ def test_a_bad_manifest_has_no_origin(manifest, tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
 def test_a_manifest_that_is_none_has_no_origin(text, tmp_path):
-    (tmp_path / claim.MANIFEST).write_text(text)
+    (tmp_path / layout.MANIFEST).write_text(text)
     assert read_manifest(tmp_path, "gridworld").origin is None
 
 

@@ -5,7 +5,7 @@ import pytest
 from experiments.__main__ import main
 from experiments.cli.sweep import read_sweep
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import reading
 from tests.tiny import tiny_run
 
 RUN = tiny_run("rl2", {"frames": 960})
@@ -84,7 +84,7 @@ def test_the_command_line_trains_once_and_says_so(file, tmp_path, capsys, monkey
     assert main(["sweep", str(file)]) == 0
     assert "nothing to do: everything is finished already" in capsys.readouterr().out
     (program,) = (tmp_path / "out" / "programs").iterdir()
-    assert claim.status(next((tmp_path / "out" / "runs").iterdir())) == "finished"
+    assert reading.status(next((tmp_path / "out" / "runs").iterdir())) == "finished"
     assert main(["resume", str(program)]) == 0
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from experiments.__main__ import main
 from experiments.analysis.run_record import read_results
 from experiments.cli import watch
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import claim, layout, reading
 from tests.written import cut_short, two_episodes, write_manifest, write_metrics, write_run
 
 LOGGED = [
@@ -105,7 +105,7 @@ def test_a_log_gets_a_line_every_15_seconds(path, monkeypatch):
 def test_a_resumed_runs_metrics_may_get_shorter(path, monkeypatch):
     def shorter():
         write_metrics(path, LOGGED[:2])
-        (path / claim.EVALUATION).write_text(",".join(claim.EVALUATION_FIELDS) + "\r\n")
+        (path / layout.EVALUATION).write_text(",".join(layout.EVALUATION_FIELDS) + "\r\n")
 
     shown = seen(path, monkeypatch, shorter, ends(path, "preempted"))
     assert "480 of 2,400 frames (20%); 0:00:38 left" in shown[1]
@@ -115,8 +115,8 @@ def test_a_resumed_runs_metrics_may_get_shorter(path, monkeypatch):
 
 
 def test_what_is_being_written_is_left_out(path, monkeypatch):
-    cut_short(path / claim.METRICS)
-    cut_short(path / claim.EVALUATION)
+    cut_short(path / layout.METRICS)
+    cut_short(path / layout.EVALUATION)
     shown = seen(path, monkeypatch, ends(path))
     assert "960 of 2,400" in shown[0]
     assert "return 2.5" in shown[0]  # seed 0's last, and seed 1's last but one
@@ -146,7 +146,7 @@ def test_all_seeds_may_be_dead(tmp_path, monkeypatch):
 
 
 def test_a_run_before_its_first_line_is_followed(path, monkeypatch):
-    for name in (claim.TASKS, claim.METRICS, claim.EVALUATION, claim.MANIFEST):
+    for name in (layout.TASKS, layout.METRICS, layout.EVALUATION, layout.MANIFEST):
         (path / name).unlink()
     shown = seen(path, monkeypatch, ends(path))
     assert shown[0] == (
@@ -168,7 +168,7 @@ def test_a_run_that_ends_between_two_questions_is_not_called_gone(tmp_path, monk
         write_manifest(path, status="finished")
         return result
 
-    living = lambda path: "a process" if claim.status(path) == "running" else None
+    living = lambda path: "a process" if reading.status(path) == "running" else None
     monkeypatch.setattr("jaxmeta.rundir.claim.holder", living)
     monkeypatch.setattr("experiments.cli.watch.read_results", read_and_end)
     assert seen(path, monkeypatch, lambda: None)[-1] == f"{path}: finished"

@@ -8,15 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.analysis import reward_maps, trained_beliefs
+from experiments.analysis import reward_maps, run_record, trained_beliefs
 from experiments.analysis.run_record import Death
-from experiments.figures import ablation_figures, gridworld_maps, learning_curves
-from jaxmeta.agent import Agent
+from experiments.figures import ablation_figures, gridworld_maps, learning_curves, style
+from jaxmeta.agent import Agent, Belief, Gaussian
 from jaxmeta.algorithm import hyper
-from jaxmeta.beliefs.variational import Belief, Gaussian
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import layout
 from jaxmeta.training.build import build
 
 TASKS = [
@@ -29,13 +28,13 @@ TASKS = [
 def write_run(path, run, returns, tasks=TASKS):
     """Write a run directory; returns[e][s]: what seed s got in evaluation e, on every task."""
     path.mkdir(parents=True)
-    (path / claim.CONFIG).write_text(run.to_json())
-    (path / claim.TASKS).write_text(json.dumps(tasks))
-    (path / claim.MANIFEST).write_text('{"status": "finished"}')
-    (path / claim.METRICS).write_text("")
-    with (path / claim.EVALUATION).open("w", newline="") as file:
+    (path / layout.CONFIG).write_text(run.to_json())
+    (path / layout.TASKS).write_text(json.dumps(tasks))
+    (path / layout.MANIFEST).write_text('{"status": "finished"}')
+    (path / layout.METRICS).write_text("")
+    with (path / layout.EVALUATION).open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(claim.EVALUATION_FIELDS)
+        writer.writerow(layout.EVALUATION_FIELDS)
         for e, by_seed in enumerate(returns):
             for seed, value in enumerate(by_seed):
                 for policy in learning_curves.POLICIES:
@@ -51,7 +50,7 @@ def write_run(path, run, returns, tasks=TASKS):
 @pytest.fixture
 def ldm(tmp_path):
     run = Run(method="ldm", seeds=2)
-    return learning_curves.read([write_run(tmp_path / "ldm", run, [[-3, 1], [3, 5], [6, 10]])])[0]
+    return run_record.read([write_run(tmp_path / "ldm", run, [[-3, 1], [3, 5], [6, 10]])])[0]
 
 
 def test_short_curves_are_not_smoothed(ldm):
@@ -77,21 +76,19 @@ def test_curves_are_smoothed_means_with_bands(ldm, monkeypatch):
 
 
 def test_a_figure_is_two_files(ldm, tmp_path):
-    files = learning_curves.save(
-        learning_curves.learning_curves([ldm]), tmp_path / "figures", "curves"
-    )
+    files = style.save(learning_curves.learning_curves([ldm]), tmp_path / "figures", "curves")
     assert [f.name for f in files] == ["curves.png", "curves.svg"]
     assert all(f.stat().st_size > 1000 for f in files)
 
 
 def test_dead_seeds_are_in_no_curve(tmp_path):
     path = write_run(tmp_path / "a", Run(method="rl2", seeds=3), [[1, 90, 5], [3, 90, 7]])
-    text = (path / claim.EVALUATION).read_text().splitlines(keepends=True)
+    text = (path / layout.EVALUATION).read_text().splitlines(keepends=True)
     lived = [line for line in text if not line.startswith("1000000,1,")]  # one evaluation only
-    (path / claim.EVALUATION).write_text("".join(lived))
+    (path / layout.EVALUATION).write_text("".join(lived))
     dead = {"1": {"update": 37, "quantity": "kl"}}
-    (path / claim.MANIFEST).write_text(json.dumps({"status": "finished", "dead_seeds": dead}))
-    drawn = learning_curves.learning_curves(learning_curves.read([path]))
+    (path / layout.MANIFEST).write_text(json.dumps({"status": "finished", "dead_seeds": dead}))
+    drawn = learning_curves.learning_curves(run_record.read([path]))
     assert list(drawn.axes[1].lines[0].get_ydata()) == [5, 7]  # the test task has index 2
     assert "RL²: 2)" in drawn.get_supxlabel()
 
@@ -100,8 +97,8 @@ def test_mixed_runs_are_said_to_be_mixed(tmp_path):
     for name, version in {"a": 1, "b": 2}.items():
         path = write_run(tmp_path / name, Run(method="rl2"), [[1]])
         manifest = {"status": "finished", "env_version": version}
-        (path / claim.MANIFEST).write_text(json.dumps(manifest))
-    a, b = learning_curves.read([tmp_path])
+        (path / layout.MANIFEST).write_text(json.dumps(manifest))
+    a, b = run_record.read([tmp_path])
     assert "Mixed" in learning_curves.learning_curves([a, b]).get_supxlabel()
     assert "Mixed" not in learning_curves.learning_curves([a]).get_supxlabel()
 
@@ -109,7 +106,7 @@ def test_mixed_runs_are_said_to_be_mixed(tmp_path):
 def test_every_test_split_has_its_panels(tmp_path):
     tasks = [dict(TASKS[0]), dict(TASKS[1], split="test1"), dict(TASKS[2], split="test2")]
     run = Run(env="gridworld-extrapolation", method="rl2")
-    result = learning_curves.read([write_run(tmp_path / "a", run, [[1]], tasks)])[0]
+    result = run_record.read([write_run(tmp_path / "a", run, [[1]], tasks)])[0]
     titles = [axes.get_title() for axes in learning_curves.learning_curves([result]).axes[:5]]
     names = ["train return", "test1 return", "test2 return"]
     names += ["test1 goals not reached", "test2 goals not reached"]
@@ -125,7 +122,7 @@ def test_runs_have_labels_and_colours_of_their_own(tmp_path):
     }
     for folder, run in runs.items():
         write_run(tmp_path / folder, run, [[1]])
-    results = learning_curves.read([tmp_path])
+    results = run_record.read([tmp_path])
     assert [r.label for r in results] == ["RL²", "RL² oracle", "LDM (a)", "LDM (b)"]
     assert results[0].colour == results[1].colour  # told apart by dashes
     assert len({r.colour for r in results}) == 3
@@ -135,16 +132,16 @@ def test_runs_have_labels_and_colours_of_their_own(tmp_path):
 
 def test_a_folder_stands_for_its_runs(tmp_path):
     a, b = (write_run(tmp_path / "many" / x, Run(method="rl2"), [[1]]) for x in "ab")
-    assert learning_curves.expand([tmp_path / "many", a]) == [a, b]
+    assert run_record.expand([tmp_path / "many", a]) == [a, b]
     with pytest.raises(ConfigError, match="holds no run"):
-        learning_curves.expand([tmp_path / "nothing"])
+        run_record.expand([tmp_path / "nothing"])
 
 
 def test_runs_on_two_environments_are_refused(tmp_path):
     write_run(tmp_path / "a", Run(method="rl2"), [[1]])
     write_run(tmp_path / "b", Run(env="gridworld-extrapolation", method="rl2"), [[1]])
     with pytest.raises(ConfigError, match="share one environment"):
-        learning_curves.read([tmp_path])
+        run_record.read([tmp_path])
 
 
 def test_cells_show_the_last_fifth(ldm):
@@ -317,7 +314,7 @@ def vary(folder, *overrides):
     for place, chosen in enumerate(overrides):
         run = Run(method="ldm", seeds=2).replace(chosen)
         write_run(folder / f"run-{place}", run, [[place - 0.5, 1]])
-    return learning_curves.read([folder])
+    return run_record.read([folder])
 
 
 def test_a_varied_number_is_found_and_drawn(tmp_path):
@@ -364,7 +361,7 @@ def test_a_played_trial_moves_one_cell_at_a_time(untrained):
 
 
 def test_the_first_living_seeds_agent_is_shown(ldm, untrained, monkeypatch):
-    (ldm.path / claim.CHECKPOINTS / "1").mkdir(parents=True)
+    (ldm.path / layout.CHECKPOINTS / "1").mkdir(parents=True)
     monkeypatch.setattr(
         trained_beliefs, "load", lambda path, seed: (None, f"parameters of seed {seed}")
     )
@@ -378,4 +375,4 @@ def test_the_first_living_seeds_agent_is_shown(ldm, untrained, monkeypatch):
 def test_without_a_checkpoint_there_is_no_agent(ldm):
     with pytest.raises(ConfigError, match="holds no checkpoint"):
         trained_beliefs.load_final(ldm)
-    assert not (ldm.path / claim.CHECKPOINTS).exists()
+    assert not (ldm.path / layout.CHECKPOINTS).exists()

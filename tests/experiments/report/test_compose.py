@@ -11,7 +11,7 @@ import pytest
 from experiments.__main__ import main
 from experiments.report.compose import report
 from jaxmeta.errors import CheckpointError, ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import layout
 from tests.written import cut_short, two_episodes, write_run
 
 
@@ -195,8 +195,8 @@ def test_a_package_that_only_one_names_is_told(tmp_path, capsys):
 def test_a_manifest_that_says_nothing_is_a_group_of_its_own(tmp_path, capsys):
     one_seed(tmp_path / "a", 1, versions=JAX[10])
     one_seed(tmp_path / "b", 2, versions={"jax": "../../somewhere"})
-    (one_seed(tmp_path / "c", 3) / claim.MANIFEST).write_text('{"status": "finis')
-    (one_seed(tmp_path / "d", 4) / claim.MANIFEST).unlink()
+    (one_seed(tmp_path / "c", 3) / layout.MANIFEST).write_text('{"status": "finis')
+    (one_seed(tmp_path / "d", 4) / layout.MANIFEST).unlink()
     report([tmp_path])
     assert sorted(summary_of(tmp_path / "figures").values()) == [2, 3, 4]
     text = words(capsys)
@@ -272,8 +272,8 @@ def test_where_all_seeds_died_there_are_no_rows(tmp_path, capsys):
 def test_a_row_that_a_crash_cut_short_takes_its_evaluation_with_it(status, tmp_path, capsys):
     lists = [[1, 2, 30], [3, 4, 50]]
     path = one_seed(tmp_path / "a", seeds=2, train=lists, test=lists, status=status)
-    cut_short(path / claim.EVALUATION)
-    cut_short(path / claim.METRICS)
+    cut_short(path / layout.EVALUATION)
+    cut_short(path / layout.METRICS)
     rows = report([path]).rows
     assert [row["test_return_greedy"] for row in rows[:3]] == [2, 4, 3]
     assert f"{path}: {status}, 1,000 of 10,000,000 frames" in words(capsys)
@@ -288,16 +288,16 @@ def test_frames_behind_the_last_evaluation_are_named(tmp_path, capsys):
 
 def test_a_first_evaluation_that_was_cut_short_is_none(tmp_path, capsys):
     path = one_seed(tmp_path / "a", 1)
-    text = (path / claim.EVALUATION).read_text()
-    (path / claim.EVALUATION).write_text(text[: len(text) // 2])
+    text = (path / layout.EVALUATION).read_text()
+    (path / layout.EVALUATION).write_text(text[: len(text) // 2])
     assert report([path]) == ([], [])
     assert "no evaluation yet" in words(capsys)
 
 
-@pytest.mark.parametrize("missing", [claim.TASKS, claim.METRICS, claim.EVALUATION])
+@pytest.mark.parametrize("missing", [layout.TASKS, layout.METRICS, layout.EVALUATION])
 def test_a_run_that_has_only_begun_is_named(missing, tmp_path, capsys):
     path = one_seed(tmp_path / "a", 1)
-    (path / claim.MANIFEST).unlink()
+    (path / layout.MANIFEST).unlink()
     (path / missing).unlink()
     assert report([path]) == ([], [])
     text = words(capsys)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.figures.learning_curves import read
+from experiments.analysis.run_record import read
 from experiments.studies import ldm_fidelity, run_study
 from jaxmeta.config.run import Run
 from tests.written import write_run
@@ -63,7 +63,7 @@ def calls(monkeypatch):
     monkeypatch.setattr("experiments.terminal.training_display.train_with_progress", train)
     monkeypatch.setattr("experiments.report.compose.report", report)
     monkeypatch.setattr("experiments.studies.run_study.announce", announce)
-    monkeypatch.setattr("jaxmeta.rundir.claim.has_last_checkpoint", lambda out: True)
+    monkeypatch.setattr("jaxmeta.rundir.reading.has_last_checkpoint", lambda out: True)
     return found
 
 

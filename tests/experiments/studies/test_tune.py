@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import reading
 from tests.tiny import tiny_run
 
 tune = pytest.importorskip("experiments.studies.tune")
@@ -21,4 +21,4 @@ def test_a_second_call_repeats_the_study_without_training(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*") if p.is_file()} == before
     assert [t.params for t in again.trials] == [t.params for t in first.trials]
     for path in (tmp_path / "a" / "runs").iterdir():
-        assert claim.status(path) == "finished"
+        assert reading.status(path) == "finished"

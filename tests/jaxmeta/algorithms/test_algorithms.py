@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from jaxmeta.agent import Transition
-from jaxmeta.algorithm import hyper
-from jaxmeta.replay.ring import replayed
-from jaxmeta.rl.policy_gradient import rewarded
+from jaxmeta.algorithms.ldm import counted
+from jaxmeta.replay.whole_trials import replayed
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled import begin, initial_states, members, run_updates
 from tests.tiny import advance, program, tiny_run
@@ -97,9 +96,8 @@ def test_what_returns_are_made_of_matters_to_the_policy_alone(method, rl, change
 def test_real_returns_replace_what_was_imagined():
     run = tiny_run("ldm", {"imagination.returns": "real"})
     tr = Transition(*[jnp.arange(3.0)] * 8, env_reward=jnp.full(3, 7.0))
-    np.testing.assert_array_equal(rewarded(tr, hyper(run)).reward, [7, 7, 7])
-    for other in (tiny_run("ldm"), tiny_run("rl2")):
-        np.testing.assert_array_equal(rewarded(tr, hyper(other)).reward, [0, 1, 2])
+    np.testing.assert_array_equal(counted(run)(tr).reward, [7, 7, 7])
+    np.testing.assert_array_equal(counted(tiny_run("ldm"))(tr).reward, [0, 1, 2])
 
 
 def test_varibads_encoder_receives_the_rl_gradient():

@@ -14,17 +14,17 @@ import pytest
 
 import jaxmeta
 from experiments.__main__ import main
-from jaxmeta.agent import Agent
+from jaxmeta.agent import Agent, Belief, Gaussian
 from jaxmeta.algorithm import hyper, sample_tasks
-from jaxmeta.beliefs.variational import Belief, Gaussian
+from jaxmeta.axes import WORKERS
 from jaxmeta.config.options import VAE, Imagination
 from jaxmeta.config.run import Run
 from jaxmeta.devices.seed_axis import over_seeds, seed_mesh
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture
-from jaxmeta.replay.ring import replayed
-from jaxmeta.rollout import WORKERS, collect
-from jaxmeta.rundir import claim
+from jaxmeta.replay.whole_trials import replayed
+from jaxmeta.rollout import collect
+from jaxmeta.rundir import reading
 from jaxmeta.training.build import build
 from jaxmeta.trial import trial
 from tests import probes
@@ -83,7 +83,7 @@ def learned(run):
 
 def greedy_returns(path):
     """Return the same from a run's folder."""
-    table = claim.read_evaluation(path)
+    table = reading.read_evaluation(path)
     last = (table["policy"] == "greedy") & (table["frames"] == table["frames"].max())
     size = [table[name].max() + 1 for name in ("seed", "task")]
     return table["return"][last].reshape(*size, -1).mean(1)
@@ -213,7 +213,7 @@ def commanded(tmp_path_factory):
 
 def test_the_command_line_trains_on_a_foreign_file(commanded):
     assert (greedy_returns(commanded) >= 0.95 * BANDIT_OPTIMUM).all()
-    assert claim.read_run(commanded) == probe_run(BANDIT, "rl2", 2, 200, 4)
+    assert reading.read_run(commanded) == probe_run(BANDIT, "rl2", 2, 200, 4)
 
 
 def test_a_folder_does_not_name_code_so_loading_takes_the_environment(commanded):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
+from jaxmeta.agent import Gaussian
 from jaxmeta.beliefs.gaussian_mixture import (
     Mixture,
     chosen,
@@ -18,7 +19,7 @@ from jaxmeta.beliefs.gaussian_mixture import (
     priors,
     two_moments,
 )
-from jaxmeta.beliefs.variational import Gaussian, chained_kl
+from jaxmeta.beliefs.variational import chained_kl
 from jaxmeta.config.options import Inference
 
 KEY = jax.random.key(0)

@@ -9,12 +9,14 @@ from scipy.special import log_expit
 from scipy.stats import norm
 
 import jaxmeta
+from jaxmeta.agent import Gaussian
 from jaxmeta.algorithm import hyper
-from jaxmeta.beliefs.variational import Gaussian, chained_kl, kl, variational_belief
+from jaxmeta.beliefs.gaussians import kl
+from jaxmeta.beliefs.variational import chained_kl, variational_belief
 from jaxmeta.config.options import VAE, Networks
 from jaxmeta.env import Binary, Box, Cells, Discrete, Env, Real
 from jaxmeta.nn.networks import Encoder
-from jaxmeta.replay.ring import Replayed
+from jaxmeta.replay.whole_trials import Replayed
 from jaxmeta.trial import trial
 
 SIZES = Networks(state_embedding=6, action_embedding=3, reward_embedding=2, hidden=7, head=4)

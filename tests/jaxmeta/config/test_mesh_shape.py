@@ -10,10 +10,11 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxmeta
+from jaxmeta.axes import SEEDS
 from jaxmeta.config import mesh_shape
 from jaxmeta.config.mesh_shape import Shape
 from jaxmeta.config.run import Run
-from jaxmeta.devices.seed_axis import SEEDS, device_mesh, mesh_of, over_seeds
+from jaxmeta.devices.seed_axis import device_mesh, mesh_of, over_seeds
 from jaxmeta.errors import ConfigError
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled import members, run_updates, starter

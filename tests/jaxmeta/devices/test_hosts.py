@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import jaxmeta
-from jaxmeta import hosts
+from jaxmeta.devices import hosts
 from jaxmeta.errors import CheckpointError
 
 me = int(sys.argv[2])

@@ -12,6 +12,7 @@ from jaxmeta.devices.seed_axis import mesh_of, seed_mesh
 from jaxmeta.errors import ConfigError
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled import course_like, members
+from jaxmeta.training.train_run import replay_bound
 from tests.tiny import tiny_run
 
 COPIES = 2  # of all seeds, on two devices and for a checkpoint
@@ -19,6 +20,11 @@ COPIES = 2  # of all seeds, on two devices and for a checkpoint
 
 def like(run):
     return course_like(members(run), build(run)[1])
+
+
+def require_room(course, run, mesh):
+    replay = getattr(course.state, "replay", None)
+    memory_budget.require_room(course, replay, run.seeds, replay_bound(run), mesh)
 
 
 def give(monkeypatch, free):
@@ -34,14 +40,14 @@ def test_a_capacity_that_would_fit_is_named_and_fits(monkeypatch, ldm):
     shapes, mesh = like(ldm), seed_mesh(2)
     needed = COPIES * memory_budget.size(shapes)
     give(monkeypatch, needed)
-    memory_budget.require_room(shapes, ldm, mesh)
+    require_room(shapes, ldm, mesh)
     give(monkeypatch, free := needed // 2)
     with pytest.raises(ConfigError, match=r"vae.capacity = 5000: .* needs .* GiB") as refused:
-        memory_budget.require_room(shapes, ldm, mesh)
-    fits = int(re.search(r"a capacity of (\d+) would fit", str(refused.value))[1])
+        require_room(shapes, ldm, mesh)
+    fits = int(re.search(r"; (\d+) would fit", str(refused.value))[1])
     assert 0 < fits < 5000
     smaller, larger = (ldm.replace({"vae.capacity": n}) for n in (fits, fits + 2))
-    memory_budget.require_room(like(smaller), smaller, mesh)
+    require_room(like(smaller), smaller, mesh)
     assert COPIES * memory_budget.size(like(larger)) > free
 
 
@@ -50,10 +56,10 @@ def test_the_room_of_an_off_policy_replay_that_would_fit_is_named_and_fits(monke
     shapes, mesh = like(run), seed_mesh(2)
     give(monkeypatch, free := COPIES * memory_budget.size(shapes) // 2)
     with pytest.raises(ConfigError, match=r"replay.mebibytes = 8: .* needs .* GiB") as refused:
-        memory_budget.require_room(shapes, run, mesh)
+        require_room(shapes, run, mesh)
     fits = int(re.search(r"; (\d+) would fit", str(refused.value))[1])
     smaller, larger = (run.replace({"replay.mebibytes": n}) for n in (fits, fits + 2))
-    memory_budget.require_room(like(smaller), smaller, mesh)
+    require_room(like(smaller), smaller, mesh)
     assert COPIES * memory_budget.size(like(larger)) > free
 
 
@@ -62,7 +68,7 @@ def test_without_a_replay_fewer_seeds_are_named(monkeypatch):
     shapes = like(run)
     give(monkeypatch, COPIES * memory_budget.size(shapes) * 3 // 4)
     with pytest.raises(ConfigError, match=r"seeds = 2: .*; 1 seeds would fit"):
-        memory_budget.require_room(shapes, run, seed_mesh(2))
+        require_room(shapes, run, seed_mesh(2))
 
 
 def test_training_refuses_before_it_writes(monkeypatch, tmp_path, ldm):
@@ -100,6 +106,6 @@ def test_devices_that_share_a_seed_hold_it_each(monkeypatch):
     run = tiny_run("rl2", {"seeds": 1})
     shapes = like(run)
     give(monkeypatch, 2 * memory_budget.size(shapes))
-    memory_budget.require_room(shapes, run, mesh_of(Shape(seeds=1, groups=1)))
+    require_room(shapes, run, mesh_of(Shape(seeds=1, groups=1)))
     with pytest.raises(ConfigError, match="seeds = 1"):
-        memory_budget.require_room(shapes, run, mesh_of(Shape(seeds=1, groups=2)))
+        require_room(shapes, run, mesh_of(Shape(seeds=1, groups=2)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from jaxmeta.agent import Transition
-from jaxmeta.replay import ring
+from jaxmeta.replay import ring, whole_trials
 
 CAPACITY = 5
 EXAMPLE = {"id": jnp.zeros((), jnp.int32), "cells": jnp.zeros((3, 2), jnp.int8)}
@@ -94,7 +94,7 @@ def test_replay_keeps_each_workers_first_trial_trajectory_major():
     step = np.arange(8 * 3, dtype=np.float32).reshape(8, 3)
     obs = np.stack([step, -step], axis=-1)
     tr = Transition(obs, step, step + 1, obs + 2, obs + 3, over, over, 1 - over, step + 4)
-    kept = ring.replayed(jax.tree.map(jnp.asarray, tr))
+    kept = whole_trials.replayed(jax.tree.map(jnp.asarray, tr))
     np.testing.assert_array_equal(kept.valid, np.arange(8) < np.array([[8], [3], [8]]))
     for name in ("obs", "action", "reward", "next_obs", "seen"):
         np.testing.assert_array_equal(getattr(kept, name), getattr(tr, name).swapaxes(0, 1))

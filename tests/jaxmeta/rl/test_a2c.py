@@ -8,7 +8,8 @@ import pytest
 from jaxmeta.agent import Transition
 from jaxmeta.algorithm import hyper  # noqa: F401 - makes the sections pytrees
 from jaxmeta.config.options import A2C
-from jaxmeta.rl.a2c import a2c_loss, by_group, descend, encoder_optimiser, policy_optimiser
+from jaxmeta.nn.optimisers import by_group, descend
+from jaxmeta.rl.a2c import a2c_loss, encoder_optimiser, policy_optimiser
 from jaxmeta.rl.actor_critic import Evaluated
 
 T, W = 6, 3

@@ -14,9 +14,10 @@ from jaxmeta.beliefs.mixture_belief import mixture_belief
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError, NonFiniteError
 from jaxmeta.nn.cache_blocks import WINDOWS_AT_ONCE
+from jaxmeta.nn.optimisers import repeat
 from jaxmeta.replay import ring
 from jaxmeta.replay.task_rows import recorded
-from jaxmeta.rl.off_policy import numbers, remembered, repeat
+from jaxmeta.rl.off_policy import numbers, remembered
 from jaxmeta.training.build import build
 from tests.probes import Steer
 from tests.tiny import OFF_POLICY, STEER, tiny_run

@@ -8,7 +8,7 @@ import pytest
 
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim, manifest
+from jaxmeta.rundir import claim, layout, manifest, reading
 from jaxmeta.rundir.run_writer import RunWriter
 
 RUN = Run(method="rl2", frames=1920)
@@ -42,7 +42,7 @@ def test_an_unfinished_run_can_go_on(status, tmp_path):
 
 
 def test_a_run_without_a_manifest_was_stopped_at_its_very_beginning(tmp_path):
-    (tmp_path / claim.CONFIG).write_text(RUN.to_json())
+    (tmp_path / layout.CONFIG).write_text(RUN.to_json())
     assert claim.check(RUN, tmp_path) == "running"
 
 
@@ -73,14 +73,14 @@ def test_a_lock_is_held_by_one_at_a_time_and_names_its_holder(tmp_path):
 
 def test_small_files_are_replaced_whole(tmp_path, monkeypatch):
     path = tmp_path / "manifest.json"
-    claim.write_atomically(path, "old")
+    layout.write_atomically(path, "old")
 
     def crash(number):
         raise OSError("power cut")
 
     monkeypatch.setattr(os, "fsync", crash)
     with pytest.raises(OSError, match="power cut"):
-        claim.write_atomically(path, "new")
+        layout.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -88,7 +88,7 @@ def test_small_files_are_replaced_whole(tmp_path, monkeypatch):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"status": 3}', "[" * 100_000, "\xff"])
 def test_a_bad_manifest_is_named(text, tmp_path):
     written(tmp_path / "a", "finished")
-    (tmp_path / "a" / claim.MANIFEST).write_bytes(text.encode("latin-1"))
+    (tmp_path / "a" / layout.MANIFEST).write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"manifest\.json"):
         claim.check(RUN, tmp_path / "a")
 
@@ -110,30 +110,30 @@ def test_other_content_is_refused(tmp_path):
 
 def test_what_is_not_finite_becomes_null(tmp_path):
     written(tmp_path / "a", "finished")
-    (row,) = claim.read_metrics(tmp_path / "a")
+    (row,) = reading.read_metrics(tmp_path / "a")
     assert row == {"seed": 0, "loss": None, "frames": 1920, "finite": False}
 
 
 def test_a_line_cut_short_is_left_out(tmp_path):
     written(tmp_path / "a", "failed")
-    with (tmp_path / "a" / claim.METRICS).open("a") as file:
+    with (tmp_path / "a" / layout.METRICS).open("a") as file:
         file.write('{"seed": 0, "lo')
-    with (tmp_path / "a" / claim.EVALUATION).open("a") as file:
+    with (tmp_path / "a" / layout.EVALUATION).open("a") as file:
         file.write("0,0,greedy,tr")
-    assert len(claim.read_metrics(tmp_path / "a")) == 1
-    assert len(claim.read_evaluation(tmp_path / "a")["seed"]) == 1
+    assert len(reading.read_metrics(tmp_path / "a")) == 1
+    assert len(reading.read_evaluation(tmp_path / "a")["seed"]) == 1
 
 
 def test_undefined_success_reads_as_nan(tmp_path):
     written(tmp_path / "a", "finished")
-    table = claim.read_evaluation(tmp_path / "a")
+    table = reading.read_evaluation(tmp_path / "a")
     assert table["return"].tolist() == [1.5]
     assert np.isnan(table["reached"]).all()
 
 
 def test_the_manifest_says_what_ran(tmp_path):
     written(tmp_path / "a", "finished")
-    found = json.loads((tmp_path / "a" / claim.MANIFEST).read_text())
+    found = json.loads((tmp_path / "a" / layout.MANIFEST).read_text())
     assert found["status"] == "finished"
     for key in (
         "started", "ended", "command", "commit", "dirty", "code_sha256", "lock_sha256", "versions",
@@ -145,4 +145,4 @@ def test_the_manifest_says_what_ran(tmp_path):
 
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(ConfigError, match="holds no run"):
-        claim.read_run(tmp_path)
+        reading.read_run(tmp_path)

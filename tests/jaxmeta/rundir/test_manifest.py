@@ -16,7 +16,7 @@ def test_a_checkout_without_git_has_no_commit_but_a_code_hash(tmp_path):
     """Installed from an archive: in a process of its own, whose code lies elsewhere."""
     for name in ("jaxmeta", "envs"):
         shutil.copytree(REPO / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    code = "from jaxmeta import manifest as m; f = m.describe([], {}); print(m.__file__); "
+    code = "from jaxmeta.rundir import manifest as m; f = m.describe([], {}); print(m.__file__); "
     code += "print(f['commit'], f['dirty'], f['lock_sha256'], f['code_sha256'])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -24,7 +24,7 @@ def test_a_checkout_without_git_has_no_commit_but_a_code_hash(tmp_path):
     where, facts = done.stdout.splitlines()
     assert Path(where).is_relative_to(tmp_path)
     assert facts.split() == ["None", "None", "None", manifest.code_sha256()]
-    (tmp_path / "jaxmeta" / "a2c.py").write_text("changed = True\n")
+    (tmp_path / "jaxmeta" / "rl" / "a2c.py").write_text("changed = True\n")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 import jaxmeta
-from jaxmeta import worker
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError, Preempted
-from jaxmeta.rundir import claim
-from jaxmeta.sweeps import executors, plan, sweep_grid
+from jaxmeta.rundir import layout, reading
+from jaxmeta.sweeps import executors, plan, sweep_folder, sweep_grid, train_program
 from jaxmeta.training import train_run
 from tests.processes import CLOCK, ENVIRONMENT, resumed_from, rows_logged
 from tests.tiny import tiny_run
@@ -57,7 +56,7 @@ def folder(out, run, **changed):
 
 def rows(path):
     """Return a run's log lines without the clock's keys, and its evaluations."""
-    return rows_logged(path), (path / claim.EVALUATION).read_text()
+    return rows_logged(path), (path / layout.EVALUATION).read_text()
 
 
 def test_the_table_has_a_row_per_run_and_seed(swept):
@@ -68,7 +67,7 @@ def test_the_table_has_a_row_per_run_and_seed(swept):
     assert set(table["status"]) == {"finished"}
     assert {"train_return_greedy", "test_reached_sampled"} <= table.keys()
     path = folder(out, RL2, a2c__gamma=0.95, a2c__learning_rate=1e-2)
-    evaluation = claim.read_evaluation(path)
+    evaluation = reading.read_evaluation(path)
     last = (evaluation["frames"] == 2160) & (evaluation["seed"] == 1) & (evaluation["episode"] == 2)
     last &= (evaluation["policy"] == "greedy") & (evaluation["split"] == "test")
     assert table["test_return_greedy"][-1] == pytest.approx(evaluation["return"][last].mean())
@@ -149,7 +148,7 @@ def test_a_stopped_sweep_goes_on_to_the_same_bits(swept, tmp_path, caplog):
     with pytest.raises(Preempted):
         jaxmeta.sweep(*arguments, out=out, watch=stop_at(1200, Preempted("now")), **every)
     (program,) = (out / "programs").iterdir()
-    assert claim.status(next((out / "runs").iterdir())) == "preempted"
+    assert reading.status(next((out / "runs").iterdir())) == "preempted"
     with pytest.raises(ConfigError, match=f"belongs to a sweep.*programs/{program.name}"):
         jaxmeta.resume(next((out / "runs").iterdir()))
     table = jaxmeta.sweep(*arguments, out=out, **every)
@@ -157,8 +156,10 @@ def test_a_stopped_sweep_goes_on_to_the_same_bits(swept, tmp_path, caplog):
     assert resumed_from(program) == [3]
     for path in (out / "runs").iterdir():
         assert rows(path) == rows(swept[0] / "runs" / path.name)
-        theirs = jaxmeta.train(claim.read_run(path), swept[0] / "runs" / path.name)
-        chex.assert_trees_all_equal(jaxmeta.train(claim.read_run(path), path).params, theirs.params)
+        theirs = jaxmeta.train(reading.read_run(path), swept[0] / "runs" / path.name)
+        chex.assert_trees_all_equal(
+            jaxmeta.train(reading.read_run(path), path).params, theirs.params
+        )
 
 
 def test_a_configuration_that_diverges_dies_alone(swept, tmp_path):
@@ -169,23 +170,23 @@ def test_a_configuration_that_diverges_dies_alone(swept, tmp_path):
     assert table["status"].tolist() == ["finished"] * 2 + ["failed"] * 2
     good, bad = (out / "runs" / sweep_grid.digest(RL2.replace(point)) for point in points)
     assert rows(good) == rows(swept[0] / "runs" / good.name)
-    assert set(claim.dead_seeds(bad)) == {0, 1}
-    assert claim.dead_seeds(good) == {}
-    report = json.loads((bad / claim.NAN_REPORT).read_text())["0"]
+    assert set(reading.dead_seeds(bad)) == {0, 1}
+    assert reading.dead_seeds(good) == {}
+    report = json.loads((bad / layout.NAN_REPORT).read_text())["0"]
     assert report["config"]["a2c.value_coef"] == 1e38
     assert np.isnan(table["train_return_greedy"]).tolist() == [False] * 2 + [True] * 2
     assert plan.plan(RL2, points=points, out=out).programs == {}  # there is nothing to repeat
 
 
 def test_an_error_ends_its_own_program_only(tmp_path, monkeypatch, caplog):
-    run_program = worker.run_program
+    run_program = train_program.run_program
 
     def failing(path, *args):
-        if next(iter(plan.read_program(path).values())).networks.hidden == 12:
+        if next(iter(sweep_folder.read_program(path).values())).networks.hidden == 12:
             raise RuntimeError("out of memory")
         run_program(path, *args)
 
-    monkeypatch.setattr(worker, "run_program", failing)
+    monkeypatch.setattr(train_program, "run_program", failing)
     points = [{"networks.hidden": 12}, {"a2c.gamma": 0.9}]
     table = jaxmeta.sweep(RL2, points=points, out=tmp_path / "a")
     assert table["status"].tolist() == ["not begun"] * 2 + ["finished"] * 2
@@ -214,7 +215,7 @@ def test_worker_processes_share_the_cores(tmp_path, environment):
     )
     assert set(table["status"]) == {"finished"}
     for program in (tmp_path / "a" / "programs").iterdir():
-        assert claim.read_manifest(program)["threads"].startswith("1 cores")
+        assert reading.read_manifest(program)["threads"].startswith("1 cores")
 
 
 # submitit leaves its processes to themselves.
@@ -258,5 +259,5 @@ def test_code_from_files_is_executed_for_who_named_it_only(tmp_path):
         jaxmeta.sweep(run, out=tmp_path / "a", watch=stop_at(0, Preempted("now")))
     (program,) = (tmp_path / "a" / "programs").iterdir()
     with pytest.raises(ConfigError, match="names no code to execute"):
-        worker.run_program(program)
+        train_program.run_program(program)
     assert jaxmeta.sweep(run, out=tmp_path / "a")["status"].tolist() == ["finished"]

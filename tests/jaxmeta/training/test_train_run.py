@@ -16,7 +16,7 @@ from experiments.__main__ import main
 from jaxmeta.algorithms.rl2 import rl2
 from jaxmeta.config.run import Run
 from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError
-from jaxmeta.rundir import checkpoint, claim
+from jaxmeta.rundir import checkpoint, claim, layout, reading
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled import course_like, members
 from jaxmeta.training.loop import COURSE
@@ -29,8 +29,8 @@ def test_train_writes_the_contract(trained):
     manifest = json.loads((trained.out / "manifest.json").read_text())
     assert manifest["status"] == "finished"
     assert manifest["frames_per_seed"] == 2160  # 2000 rounded up to 9 updates of 240
-    assert claim.read_run(trained.out) == trained.run
-    rows = claim.read_metrics(trained.out)
+    assert reading.read_run(trained.out) == trained.run
+    rows = reading.read_metrics(trained.out)
     assert [r["frames"] for r in rows if r["seed"] == 0] == [480, 960, 1440, 1920, 2160]
     assert {r["seed"] for r in rows} == {0, 1}
     for key in (
@@ -41,11 +41,11 @@ def test_train_writes_the_contract(trained):
 
 
 def test_evaluation_covers_all_goals_episodes_and_policies(trained):
-    table = claim.read_evaluation(trained.out)
+    table = reading.read_evaluation(trained.out)
     assert sorted(set(table["frames"])) == [0, 960, 1920, 2160]
     assert len(table["frames"]) == 4 * 2 * 2 * 45 * 2  # times, seeds, policies, goals, episodes
     assert (table["rollouts"][table["policy"] == "sampled"] == 4).all()
-    tasks = claim.read_tasks(trained.out)
+    tasks = reading.read_tasks(trained.out)
     assert [t["split"] for t in tasks].count("train") == 18
     # Where a greedy episode never met its goal, it earned exactly -3.
     missed = (table["policy"] == "greedy") & (table["reached"] == 0)
@@ -85,8 +85,8 @@ def stop_at(frames):
 def copied(trained, tmp_path):
     """Return a copy of the trained run's directory that says it is not finished."""
     out = shutil.copytree(trained.out, tmp_path / "copy")
-    manifest = claim.read_manifest(out) | {"status": "running"}
-    (out / claim.MANIFEST).write_text(json.dumps(manifest))
+    manifest = reading.read_manifest(out) | {"status": "running"}
+    (out / layout.MANIFEST).write_text(json.dumps(manifest))
     return out
 
 
@@ -95,12 +95,12 @@ def test_a_crashed_run_goes_on_to_the_same_bits(trained, tmp_path, caplog):
     out = tmp_path / "a"
     with pytest.raises(Stopped):
         jaxmeta.train(trained.run, out, watch=stop_at(1200), checkpoint_every="3u")
-    assert claim.status(out) == "failed"
-    assert claim.read_manifest(out)["error"] == "Stopped:"
+    assert reading.status(out) == "failed"
+    assert reading.read_manifest(out)["error"] == "Stopped:"
     assert newest(out) == 3
     result = jaxmeta.resume(out, checkpoint_every="4u")
     assert resumed_from(out) == [3]
-    assert "error" not in claim.read_manifest(out)
+    assert "error" not in reading.read_manifest(out)
     assert_same(out, trained.out)
     chex.assert_trees_all_equal(result.params, trained.result.params)
     chex.assert_trees_all_equal(result.best, trained.result.best)
@@ -114,7 +114,7 @@ def test_a_run_that_was_stopped_behind_its_last_update_is_only_closed(trained, t
 
 
 def test_the_best_parameters_are_those_of_the_best_evaluation(trained):
-    table = claim.read_evaluation(trained.out)
+    table = reading.read_evaluation(trained.out)
     best = trained.result.best
     for seed in range(2):
         rows = (table["seed"] == seed) & (table["policy"] == "greedy") & (table["episode"] == 2)
@@ -134,34 +134,34 @@ def test_the_best_parameters_are_those_of_the_best_evaluation(trained):
 
 def test_what_bits_depend_on_is_compared_on_resuming(trained, tmp_path, caplog):
     out = copied(trained, tmp_path)
-    manifest = claim.read_manifest(out)
-    (out / claim.MANIFEST).write_text(json.dumps(manifest | {"processor": "abacus"}))
+    manifest = reading.read_manifest(out)
+    (out / layout.MANIFEST).write_text(json.dumps(manifest | {"processor": "abacus"}))
     jaxmeta.train(trained.run, out)
     assert "processor was abacus and is" in caplog.text
-    (entry,) = claim.read_manifest(out)["resumed_from"]
+    (entry,) = reading.read_manifest(out)["resumed_from"]
     assert entry["changed"]["processor"][0] == "abacus"
 
 
 def test_another_version_of_the_environment_is_refused(trained, tmp_path):
     out = copied(trained, tmp_path)
-    manifest = claim.read_manifest(out)
-    (out / claim.MANIFEST).write_text(json.dumps(manifest | {"env_version": 7}))
+    manifest = reading.read_manifest(out)
+    (out / layout.MANIFEST).write_text(json.dumps(manifest | {"env_version": 7}))
     with pytest.raises(ConfigError, match="version 7 of its environment, which is version 1 now"):
         jaxmeta.train(trained.run, out)
 
 
 def test_missing_checkpoints_are_not_replaced_by_a_new_beginning(trained, tmp_path):
     out = copied(trained, tmp_path)
-    shutil.rmtree(out / claim.CHECKPOINTS)
-    metrics = (out / claim.METRICS).read_bytes()
+    shutil.rmtree(out / layout.CHECKPOINTS)
+    metrics = (out / layout.METRICS).read_bytes()
     with pytest.raises(CheckpointError, match="one of update 9 was written; nothing was changed"):
         jaxmeta.train(trained.run, out)
-    assert (out / claim.METRICS).read_bytes() == metrics
+    assert (out / layout.METRICS).read_bytes() == metrics
 
 
 def test_missing_rows_are_not_passed_over(trained, tmp_path):
     out = copied(trained, tmp_path)
-    with (out / claim.METRICS).open("a") as file:
+    with (out / layout.METRICS).open("a") as file:
         file.truncate(100)
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl: holds 100 bytes, but held"):
         jaxmeta.train(trained.run, out)
@@ -169,8 +169,8 @@ def test_missing_rows_are_not_passed_over(trained, tmp_path):
 
 def test_rows_that_end_early_are_continued_by_an_older_checkpoint(trained, tmp_path, caplog):
     out = copied(trained, tmp_path)
-    with (out / claim.METRICS).open("r+") as file:
-        file.truncate((out / claim.METRICS).stat().st_size - 10)
+    with (out / layout.METRICS).open("r+") as file:
+        file.truncate((out / layout.METRICS).stat().st_size - 10)
     jaxmeta.train(trained.run, out)
     assert "metrics.jsonl: holds" in caplog.text
     assert resumed_from(out) == [8]
@@ -179,7 +179,7 @@ def test_rows_that_end_early_are_continued_by_an_older_checkpoint(trained, tmp_p
 
 def test_a_lost_manifest_costs_no_rows(trained, tmp_path, caplog):
     out = copied(trained, tmp_path)
-    (out / claim.MANIFEST).unlink()
+    (out / layout.MANIFEST).unlink()
     jaxmeta.train(trained.run, out)
     assert "what it was made with is unknown" in caplog.text
     assert resumed_from(out) == [9]
@@ -192,7 +192,7 @@ def test_an_error_of_many_lines_is_no_obstacle(trained, tmp_path):
 
     with pytest.raises(RuntimeError):
         jaxmeta.train(trained.run, tmp_path / "a", watch=fail)
-    said = claim.read_manifest(tmp_path / "a")["error"]
+    said = reading.read_manifest(tmp_path / "a")["error"]
     assert said.startswith("RuntimeError: RESOURCE_EXHAUSTED:")
     assert said.isprintable()
     assert claim.check(trained.run, tmp_path / "a") == "failed"
@@ -200,7 +200,7 @@ def test_an_error_of_many_lines_is_no_obstacle(trained, tmp_path):
 
 def test_a_finished_run_with_a_damaged_end_trains_it_again(trained, tmp_path, caplog):
     out = shutil.copytree(trained.out, tmp_path / "copy")
-    for file in (out / claim.CHECKPOINTS / "9" / "agent").rglob("*"):
+    for file in (out / layout.CHECKPOINTS / "9" / "agent").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
     with pytest.raises(CheckpointError, match="of update 9, cannot be used; `jaxmeta resume"):
@@ -233,7 +233,7 @@ def test_debugging_names_update_seed_primitive_and_line(tmp_path):
 
 def test_other_evaluation_tasks_are_refused(trained, tmp_path):
     out = copied(trained, tmp_path)
-    (out / claim.TASKS).write_text("[]")
+    (out / layout.TASKS).write_text("[]")
     with pytest.raises(ConfigError, match="not the evaluation tasks"):
         jaxmeta.train(trained.run, out)
 
@@ -248,8 +248,8 @@ def test_a_diverging_run_stops_and_says_where(tmp_path):
     run = tiny_run("rl2", {"a2c.value_coef": 1e38, "frames": 2000, "a2c.max_grad_norm": 1e38})
     with pytest.raises(NonFiniteError, match=r"update \d+, seed \d: \w+ is not finite"):
         jaxmeta.train(run, tmp_path / "a")
-    assert claim.status(tmp_path / "a") == "failed"
-    assert claim.read_metrics(tmp_path / "a")[-1]["finite"] is False
+    assert reading.status(tmp_path / "a") == "failed"
+    assert reading.read_metrics(tmp_path / "a")[-1]["finite"] is False
     with pytest.raises(ConfigError, match="holds no checkpoint"):
         jaxmeta.load(tmp_path / "a")
 
@@ -296,14 +296,14 @@ SIZES |= {"evaluation.every": 960, "networks.hidden": 16, "checkpoint-every": "5
 
 def course(out):
     """Return all that the newest checkpoint would go on from."""
-    _, algorithm = build(claim.read_run(out), gridworld(), rl2)
-    like = {COURSE: course_like(members(claim.read_run(out)), algorithm)}
-    return checkpoint.newest_whole(out / claim.CHECKPOINTS, like).items[COURSE]
+    _, algorithm = build(reading.read_run(out), gridworld(), rl2)
+    like = {COURSE: course_like(members(reading.read_run(out)), algorithm)}
+    return checkpoint.newest_whole(out / layout.CHECKPOINTS, like).items[COURSE]
 
 
 def rows_of(out, seeds):
     """Return the log lines and evaluations of some seeds."""
-    evaluation = (out / claim.EVALUATION).read_text().splitlines()[1:]
+    evaluation = (out / layout.EVALUATION).read_text().splitlines()[1:]
     return (
         [row for row in rows_logged(out) if row["seed"] in seeds],
         [row for row in evaluation if int(row.split(",")[1]) in seeds],
@@ -335,18 +335,18 @@ def test_a_seed_dies_alone(tmp_path, capsys):
     assert [line["update"] for line in lines] == [4, 8]
     assert {row.split(",")[0] for row in evaluations} == {"0", "960"}
 
-    assert claim.status(poisoned) == "finished"
-    shutil.rmtree(poisoned / claim.CHECKPOINTS / "20")  # as if it had been stopped before
-    manifest = claim.read_manifest(poisoned) | {"status": "running", "saved": 15}
-    (poisoned / claim.MANIFEST).write_text(json.dumps(manifest))
+    assert reading.status(poisoned) == "finished"
+    shutil.rmtree(poisoned / layout.CHECKPOINTS / "20")  # as if it had been stopped before
+    manifest = reading.read_manifest(poisoned) | {"status": "running", "saved": 15}
+    (poisoned / layout.MANIFEST).write_text(json.dumps(manifest))
     assert main(words) == 1
     assert resumed_from(poisoned) == [15]
     chex.assert_trees_all_equal(of_three(poisoned), of_three(clean))
     assert rows_of(poisoned, three) == rows_of(clean, three)
     assert rows_of(poisoned, [2]) == (lines, evaluations)
-    assert claim.dead_seeds(poisoned) == {2: tuple(death.values())}
-    assert checkpoint.steps(poisoned / claim.CHECKPOINTS) == [5, 15, 20]  # 5 was good
-    report = json.loads((poisoned / claim.NAN_REPORT).read_text())["2"]
+    assert reading.dead_seeds(poisoned) == {2: tuple(death.values())}
+    assert checkpoint.steps(poisoned / layout.CHECKPOINTS) == [5, 15, 20]  # 5 was good
+    report = json.loads((poisoned / layout.NAN_REPORT).read_text())["2"]
     assert report.items() >= (death | {"last_good_checkpoint": 5}).items()
     assert all(x > 0 for k, x in report["norms_before"].items() if "kernel" in k)
     assert set(report["norms_after"].values()) == {None}

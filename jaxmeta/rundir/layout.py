@@ -1,0 +1,52 @@
+"""What a run directory is made of, and how its small files are written."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+CONFIG, TASKS, MANIFEST = "config.json", "tasks.json", "manifest.json"
+METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.csv", "checkpoints"
+NAN_REPORT = "nan_report.json"
+LOCK, HOLDER = ".lock", ".holder"  # which process writes here
+OWNER = "program"  # the manifest's entry in a run that is part of a sweep
+UNKNOWN = "an unknown process, if any (its lock cannot be tried)"
+EVALUATION_FIELDS = (
+    "frames", "seed", "policy", "split", "task", "episode", "rollouts", "return", "reached",
+)  # fmt: skip
+POLICIES = ("greedy", "sampled")  # how an agent is evaluated
+Table = dict[str, np.ndarray]  # columns of equal length
+
+
+class Death(NamedTuple):
+    """Where a seed's training stopped being finite."""
+
+    update: int
+    quantity: str
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that a crash or a power cut leaves the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the updates that a folder has checkpoints of, oldest first, by a fresh look."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir())

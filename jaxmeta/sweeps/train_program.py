@@ -1,0 +1,75 @@
+"""Training one program of a sweep: all seeds of all its runs, side by side."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+import jax
+
+from jaxmeta.config.run import Run
+from jaxmeta.config.save_period import period
+from jaxmeta.devices import hosts
+from jaxmeta.devices.compilation_cache import keep_programs
+from jaxmeta.devices.seed_axis import seed_mesh
+from jaxmeta.rundir import checkpoint, claim, layout, reading
+from jaxmeta.sweeps import sweep_folder
+from jaxmeta.sweeps.sweep_writer import SweepWriter
+from jaxmeta.training.build import build
+from jaxmeta.training.loop import Status
+from jaxmeta.training.result import AGENT, Trained
+from jaxmeta.training.stop_signals import stop_requests
+from jaxmeta.training.train_run import How, train_members
+
+
+def train_together(
+    path: Path,
+    folders: Mapping[Path, Run],
+    checkpoint_every: str,
+    watch: Callable[[Status], None],
+) -> None:
+    """Train a sweep's program in its directory; each run gets its own rows and parameters.
+
+    Raises: what `train` does.
+    """
+    keep_programs()
+    hosts.require_alone("a sweep, which has processes of its own")
+    (seeds,) = {run.seeds for run in folders.values()}
+    mesh = seed_mesh(seeds * len(folders))  # before anything else uses JAX
+    world, algorithm = build(next(iter(folders.values())))
+
+    def deliver(update: int, trained: Trained) -> None:
+        for i, folder in enumerate(folders):
+            own = jax.tree.map(lambda x, i=i: x[i * seeds : (i + 1) * seeds], trained)
+            with checkpoint.Writer(folder / layout.CHECKPOINTS, []) as checkpoints:
+                if checkpoints.newest() != update:  # else it was stopped right here
+                    checkpoints.save(update, {AGENT: own}, {})
+                checkpoints.confirm()
+
+    how = How(watch, period(checkpoint_every))
+    with claim.locked(path), stop_requests() as stop_asked:
+        open_writer = lambda *told: SweepWriter(path, folders, *told)
+        train_members(folders, path, mesh, world, algorithm, open_writer, how, stop_asked, deliver)
+
+
+def run_program(
+    path: Path,
+    checkpoint_every: str = "120s",
+    watch: Callable[[Status], None] = lambda status: None,
+    files: Collection[str] = (),
+) -> None:
+    """Train a program's runs, from wherever they are.
+
+    `files` are names of the form FILE.py:FUNCTION that may be executed.
+
+    Raises:
+      ConfigError: it is none, in use, or its runs are of code from a file.
+      Exception: what `train` raises.
+    """
+    runs = sweep_folder.read_program(path)
+    if reading.read_manifest(path).get("status") == "finished":
+        return
+    for folder, run in runs.items():
+        own = {name for name in (run.env, run.method) if name in files}
+        reading.refuse_named_code(run, run.env in own or None, run.method in own or None)
+        claim.check(run, folder, path.name)
+    claim.require_free(path)
+    train_together(path, runs, checkpoint_every, watch)
