@@ -1,19 +1,40 @@
-"""Evaluating a finished run again, from its checkpoint."""
+"""`jaxmeta evaluate`: a run's agents once more, from its checkpoint."""
 
+import argparse
 from pathlib import Path
 
-import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.config.run import Run
-from jaxmeta.env import Binary
-from jaxmeta.rundir import claim
-from jaxmeta.rundir.claim import POLICIES
-from jaxmeta.training.build import build, read_result
-from jaxmeta.training.evaluation import evaluate, evaluation_tasks
+from jaxmeta.errors import ConfigError
+from jaxmeta.rundir import reading
+from jaxmeta.rundir.layout import POLICIES
+
+
+def options(command: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    command.add_argument("dir", metavar="DIR", type=Path)
+    command.add_argument(
+        "--which", choices=("last", "best"), default="last",
+        help="the last parameters, or each seed's best on training tasks (default: last)",
+    )  # fmt: skip
+    command.add_argument("--split", help="one split only (default: all)")
+    command.add_argument("--rollouts", type=int, default=4, help="trials of the sampling policy")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate a run's agents and print the N-th episode's results."""
+    found = reading.read_run(args.dir)
+    splits = {task["split"] for task in reading.read_tasks(args.dir)}
+    if args.split is not None and args.split not in splits:
+        raise ConfigError(f"split = {args.split!r}: must be one of {', '.join(sorted(splits))}")
+    if args.rollouts < 1:
+        raise ConfigError(f"rollouts = {args.rollouts}: must be a whole number >= 1")
+    chosen = [args.split] if args.split else sorted(splits)
+    print_meta_test(found, args.dir, chosen, args.rollouts, args.which)
 
 
 def print_meta_test(
@@ -24,7 +45,14 @@ def print_meta_test(
     Raises:
       ConfigError: the run needs code from a file, which its folder may not name.
     """
-    claim.refuse_named_code(run)
+    import jax
+
+    from jaxmeta.env import Binary
+    from jaxmeta.training.build import build
+    from jaxmeta.training.evaluation import evaluate, evaluation_tasks
+    from jaxmeta.training.result import read_result
+
+    reading.refuse_named_code(run)
     env, algorithm = build(run)
     found = read_result(path)
     params = found.params if which == "last" else found.best.params

@@ -1,5 +1,6 @@
-"""Sweeps described in a TOML file: reading it, saying what it means, running it."""
+"""`jaxmeta sweep`: sweeps described in a TOML file; reading, announcing and running them."""
 
+import argparse
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.terminal.wide_tables import print_whole
-from jaxmeta.config.fields import shown
+from jaxmeta.config.foreign_text import shown
 from jaxmeta.config.run import BASE, Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import layout, reading
 from jaxmeta.sweeps.plan import Plan, plan, results, sweep
 
 KEYS: dict[str, Any] = {
@@ -28,6 +29,23 @@ KEYS: dict[str, Any] = {
     "max_members": int,
     "checkpoint_every": str,
 }
+
+
+def options(command: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    command.add_argument("file", metavar="FILE.toml", type=Path, help="see docs/sweeps.md")
+    command.add_argument("--out", type=Path, help="the sweep's folder (default: the file's `out`)")
+    command.add_argument("--dry-run", action="store_true", help="runs, programs and hours only")
+    command.add_argument("--executor", help="here, processes, slurm or print (default: the file's)")
+    command.add_argument("--workers", type=int, help="processes at a time")
+    command.add_argument("--checkpoint-every", metavar="PERIOD", help="as for train")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what a file describes; return the exit code."""
+    chosen = ("out", "executor", "workers", "checkpoint_every")
+    given = {k: v for k in chosen if (v := getattr(args, k)) is not None}
+    return run_sweep(read_sweep(args.file) | given, args.dry_run)
 
 
 def read_sweep(path: Path) -> dict[str, Any]:
@@ -98,7 +116,7 @@ def run_sweep(arguments: dict[str, Any], dry_run: bool) -> int:
     table = results(planned.runs)
     drawn = draw(table)
     print_whole(console, drawn)
-    lost = {path for path in planned.runs if claim.status(path) and claim.dead_seeds(path)}
+    lost = {path for path in planned.runs if reading.status(path) and reading.dead_seeds(path)}
     elsewhere = arguments.get("executor") in ("slurm", "print")
     return 1 if lost or (planned.unfinished() and not elsewhere) else 0
 
@@ -122,7 +140,7 @@ def announce(console: Console, planned: Plan) -> None:
     console.print(f"together {total:.2f} hours on this machine, if nothing is done yet")
 
 
-def draw(table: claim.Table) -> Table:
+def draw(table: layout.Table) -> Table:
     """Return a sweep's results for the terminal."""
     forms: dict[str, Callable[[Any], str]] = {"run": lambda path: Path(path).name}
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)

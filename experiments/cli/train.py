@@ -1,4 +1,4 @@
-"""`jaxmeta train` and `jaxmeta resume`: alone, or as one of several processes.
+"""`jaxmeta train`, and what `jaxmeta resume` shares with it: alone, or one of several processes.
 
 What can be checked is checked before jax is imported.
 """
@@ -10,16 +10,55 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxmeta.config import mesh_shape
+from jaxmeta.config import code_files, mesh_shape
+from jaxmeta.config.fields import field_names, help_of
+from jaxmeta.config.options import SECTIONS
 from jaxmeta.config.process_group import Cluster, cluster
-from jaxmeta.config.run import Run
+from jaxmeta.config.run import BASE, Run
 from jaxmeta.config.save_period import period
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import claim, layout, reading
 
 HOW = (
     "checkpoint_every", "mesh", "coordinator", "num_processes", "process_id", "debug_nans",
 )  # fmt: skip  # what `how_options` adds
+
+
+def options(command: argparse.ArgumentParser) -> None:
+    """Add the command's options: a Run's fields, and how it is trained."""
+    command.add_argument("env", metavar="ENV", help=help_of(Run, "env"))
+    command.add_argument("--method", default="ldm", help=help_of(Run, "method"))
+    command.add_argument("--preset", default="paper", help=help_of(Run, "preset"))
+    command.add_argument("--out", type=Path, help="run directory (default: runs/ENV-METHOD)")
+    how_options(command)
+    for name in field_names(Run):
+        if name not in ("env", "method", "preset", *SECTIONS):
+            flags = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+            command.add_argument(*flags, dest=name, metavar="V", help=help_of(Run, name))
+    for section, owner in SECTIONS.items():
+        group = command.add_argument_group(f"{section}: {(owner.__doc__ or '').splitlines()[0]}")
+        for name in field_names(owner):
+            about = help_of(owner, name)
+            group.add_argument(f"--{section}.{name}", metavar="V", help=about)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything that can be checked, then train and say where the results are."""
+    chosen = run_of(args)
+    stems = [
+        Path(n.split(":")[0]).stem if code_files.is_file(n) else n
+        for n in (chosen.env, chosen.method)
+    ]
+    return train_in(chosen, args.out or Path("runs") / "-".join(stems), args)
+
+
+def run_of(args: argparse.Namespace) -> Run:
+    """Return the Run that a `train` command line describes."""
+    own = {"command", *BASE, "out", *HOW}
+    given = {k: v for k, v in vars(args).items() if k not in own and v is not None}
+    code_files.require_file("env", args.env)
+    code_files.require_file("method", args.method)
+    return Run(**{name: getattr(args, name) for name in BASE}).replace(given)
 
 
 def how_options(command: argparse.ArgumentParser) -> None:
@@ -55,7 +94,7 @@ def train_in(run: Run, out: Path, args: argparse.Namespace) -> int:
     if args.debug_nans:
         claim.check(run, out)
         return debug_nans(run, out)
-    complete = claim.check(run, out) == "finished" and claim.has_last_checkpoint(out)
+    complete = claim.check(run, out) == "finished" and reading.has_last_checkpoint(out)
     if complete and args.command == "train":
         print(f"{out}: this run is finished already")
     else:
@@ -65,7 +104,7 @@ def train_in(run: Run, out: Path, args: argparse.Namespace) -> int:
 
         train_with_progress(run, out, args.checkpoint_every, args.mesh)
         print(f"{out}: finished; `jaxmeta report {out}` draws it")
-    return tell_of_dead(out, claim.dead_seeds(out))
+    return tell_of_dead(out, reading.dead_seeds(out))
 
 
 def train_with_others(run: Run, out: Path, args: argparse.Namespace, who: Cluster) -> int:
@@ -93,7 +132,7 @@ def tell_of_dead(out: Path, dead: Mapping[int, Any]) -> int:
     for seed, death in dead.items():
         print(
             f"{out}: seed {seed} died: {death.quantity} was not finite at update"
-            f" {death.update}; see {out / claim.NAN_REPORT}",
+            f" {death.update}; see {out / layout.NAN_REPORT}",
             file=sys.stderr,
         )
     return 1 if dead else 0

@@ -1,5 +1,6 @@
 """`jaxmeta watch`: follows a run from another terminal; it only reads the run's directory."""
 
+import argparse
 import contextlib
 import math
 import time
@@ -16,12 +17,23 @@ from experiments.terminal.progress_text import QUIET_S, news, remaining
 from jaxmeta.config import registry
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import claim, layout, reading
 from jaxmeta.statistics import evaluations
 
 ENDED = ("finished", "failed", "preempted")
 RECENT = 10  # log points that the time left is judged by
 BAR = 60  # columns
+
+
+def options(command: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    command.add_argument("dir", metavar="DIR", type=Path)
+    command.add_argument("--every", metavar="SECONDS", type=float, default=2.0, help="default: 2")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Follow a run until it ends."""
+    watch(args.dir, args.every)
 
 
 def watch(path: Path, every: float = 2.0, console: Console | None = None) -> None:
@@ -32,7 +44,7 @@ def watch(path: Path, every: float = 2.0, console: Console | None = None) -> Non
     """
     if not 0 < every < math.inf:
         raise ConfigError(f"every = {every:g}: must be a number of seconds > 0")
-    claim.read_run(path)
+    reading.read_run(path)
     console = console or Console(highlight=False, markup=False)
     with contextlib.suppress(KeyboardInterrupt):
         if console.is_terminal:
@@ -49,7 +61,7 @@ def follow(path: Path, every: float, show: Callable[[Results], None]) -> str:
         held = claim.holder(path)  # asked first: a process writes its end before it lets go
         result = read_results(path)
         show(result)
-        if result.status in ENDED and held in (None, claim.UNKNOWN):  # else it is resumed now
+        if result.status in ENDED and held in (None, layout.UNKNOWN):  # else it is resumed now
             goes_on = f"; `jaxmeta resume {path}` goes on" if result.status == "preempted" else ""
             return f"{path}: {result.status}{goes_on}"
         if held is None:

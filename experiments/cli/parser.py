@@ -1,0 +1,63 @@
+"""What a command line may hold; whatever it may not is complained of in one line."""
+
+import argparse
+import difflib
+import importlib
+from typing import Any, NoReturn
+
+from jaxmeta.errors import ConfigError
+
+# By name, what each is for. The module of that name beside this one adds its `options` and has a
+# `run`, which returns the exit code; only the one that is asked for is imported.
+COMMANDS = {
+    "list": "list studies, environments and methods",
+    "train": "meta-train a method on an environment",
+    "resume": "go on with a run that was stopped, to the same bits",
+    "sweep": "train every configuration of a grid, or go on with it",
+    "evaluate": "evaluate a run's agents again",
+    "report": "print the table and draw the figures of runs",
+    "watch": "follow a run from another terminal",
+    "study": "train all runs of a study that are not finished, and report",
+    "video": "show how a robot's agent moves through one trial",
+    "bench": "measure speed: of training, of physics, or against our targets",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse bad input.
+
+        Raises:
+          ConfigError: always.
+        """
+        raise ConfigError(message)
+
+
+def command(name: str) -> Any:
+    """Return the module of a command."""
+    return importlib.import_module(f"experiments.cli.{name}")
+
+
+def read_command(argv: list[str]) -> argparse.Namespace:
+    """Return the parsed command line.
+
+    Raises:
+      ConfigError: unknown options (with the nearest known one) or missing values.
+    """
+    top = Parser("jaxmeta", description="Meta-reinforcement learning in JAX.")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    own = {
+        name: commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        for name, about in COMMANDS.items()
+    }
+    if asked := next((word for word in argv if word in COMMANDS), None):
+        command(asked).options(own[asked])
+    args, unknown = top.parse_known_args(argv)
+    if unknown:
+        known = own[args.command]._option_string_actions
+        near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; see jaxmeta {args.command} --help"
+        raise ConfigError(f"{unknown[0]}: {args.command} has no such option{hint}")
+    return args

@@ -1,0 +1,19 @@
+"""`jaxmeta report`."""
+
+import argparse
+from pathlib import Path
+
+
+def options(command: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    command.add_argument("dirs", metavar="DIR", type=Path, nargs="+")
+    command.add_argument("--out", type=Path, help="where figures/ goes (default: beside the runs)")
+    mix = "one table for all, whatever versions they were made with"
+    command.add_argument("--mix", action="store_true", help=mix)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table and draw the figures."""
+    from experiments.report.compose import report
+
+    report(args.dirs, args.out, args.mix)

@@ -1,0 +1,30 @@
+"""`jaxmeta resume`."""
+
+import argparse
+from pathlib import Path
+
+from experiments.cli.train import how_options, train_in
+from jaxmeta.errors import ConfigError
+from jaxmeta.rundir import reading
+from jaxmeta.sweeps.sweep_folder import PROGRAM
+
+
+def options(command: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    command.add_argument("dir", metavar="DIR", type=Path)
+    how_options(command)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Go on with a run, or with a sweep's program; a folder may name no code to execute."""
+    if (args.dir / PROGRAM).is_file():
+        if args.mesh or args.num_processes:
+            raise ConfigError(f"mesh, num_processes: not for a part of a sweep, as {args.dir} is")
+        from experiments.terminal.training_display import train_program_with_progress
+
+        train_program_with_progress(args.dir, args.checkpoint_every)
+        print(f"{args.dir}: finished")
+        return 0
+    found = reading.read_run(args.dir)
+    reading.refuse_named_code(found)
+    return train_in(found, args.dir, args)
