@@ -1,17 +1,21 @@
 """How Sphinx makes the site: Markdown pages, and an API reference out of the docstrings.
 
-`make docs` builds it. The two hooks below put into the reference what the code says beside
-its fields: the comments there, and what a configuration field means and may be.
+`make docs` builds it. The hooks below write the reference's pages, one for each room of the tree,
+and put into it what the code says beside its fields: the comments there, and what a configuration
+field means and may be.
 """
 
 import ast
 import dataclasses
 import inspect
+import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import jaxmeta
-from jaxmeta.config.fields import allowed, shown
+from jaxmeta.config.fields import allowed
+from jaxmeta.config.foreign_text import shown
 
 ROOMS = ("jaxmeta", "envs", "experiments")
 
@@ -87,5 +91,9 @@ def comments(owner: type) -> dict[str, str]:
 
 def setup(app: Any) -> None:
     """Connect the hooks; the docstrings are Google's style until napoleon reads them."""
+    sys.path.insert(0, app.confdir)
+    from reference import write_pages
+
+    app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir)))
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", add_fields, priority=400)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)]
+MADE = ("_build", "api")  # by `make docs`
+PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if not {*MADE} & {*p.parts})]
 BLOCK = re.compile(r"^(?:<!-- (.*?) -->\n)?```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
