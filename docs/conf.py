@@ -91,7 +91,7 @@ def comments(owner: type) -> dict[str, str]:
 
 def setup(app: Any) -> None:
     """Connect the hooks; the docstrings are Google's style until napoleon reads them."""
-    sys.path.insert(0, app.confdir)
+    sys.path.insert(0, str(app.confdir))
     from reference import write_pages
 
     app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir)))

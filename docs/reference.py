@@ -1,7 +1,15 @@
-"""The API reference's pages, made from the tree when the site is built: a page for each room."""
+"""Pages that are made from the code when the site is built: of every room, and of every paper."""
 
 import ast
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jaxmeta.config import registry
+from jaxmeta.papers import PAPERS
+from jaxmeta.papers.table import ANY, Row
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "api"  # of the pages, beside this file; git ignores it
@@ -24,11 +32,74 @@ def rooms() -> dict[str, list[Path]]:
 
 
 def pages() -> dict[str, str]:
-    """Return the pages' Markdown by their names: each room's, and the list of all."""
-    found = {room: page(room, files) for room, files in rooms().items()}
-    listed = "\n".join(found)
-    contents = f"```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
-    return {"index": f"# All rooms\n\nEvery file, by its folder.\n\n{contents}"} | found
+    """Return the pages' Markdown by their names: of rooms, of papers, and the lists of both."""
+    of_rooms = {room: page(room, files) for room, files in rooms().items()}
+    of_papers = {"papers-environments": environments_page()}
+    of_papers |= {f"papers-{name_of(paper)}": paper_page(paper) for paper in PAPERS}
+    return {
+        "index": f"# All rooms\n\nEvery file, by its folder.\n\n{contents(of_rooms)}",
+        "papers": f"# Published settings\n\nA page for each paper.\n\n{contents(of_papers)}",
+        **of_rooms,
+        **of_papers,
+    }
+
+
+def contents(names: Any) -> str:
+    """Return a table of contents."""
+    return "```{toctree}\n:maxdepth: 1\n\n" + "\n".join(names) + "\n```\n"
+
+
+def name_of(paper: ModuleType) -> str:
+    """Return a paper's short name."""
+    return paper.__name__.rpartition(".")[2]
+
+
+def paper_page(paper: ModuleType) -> str:
+    """Return a paper's settings, row by row, each with its source."""
+    title, _, about = (inspect.getdoc(paper) or "").partition("\n\n")
+    defaults = [paper.DEFAULTS] if hasattr(paper, "DEFAULTS") else []
+    parts = [f"# `{name_of(paper)}`", title, about]
+    parts += [row_text(row, "first of all, for ") for row in defaults]
+    parts += [row_text(row, "") for row in paper.ROWS]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def row_text(row: Row, when: str) -> str:
+    """Return a row: for whom, what, and where it stands."""
+    methods = "all methods" if ANY in row.methods else ", ".join(row.methods)
+    envs = "every environment" if ANY in row.envs else ", ".join(row.envs)
+    title = f"## {when}{methods}, preset {row.preset}"
+    return "\n\n".join([title, f"On {envs}. Source: {row.source}.", table(row.fields)])
+
+
+def table(fields: Mapping[str, Any]) -> str:
+    """Return fields and values as a table."""
+    lines = [f"| `{name}` | {shown(value)} |" for name, value in fields.items()]
+    return "\n".join(["| field | value |", "|---|---|", *lines])
+
+
+def shown(value: Any) -> str:
+    """Return a value as a command line takes it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def environments_page() -> str:
+    """Return what environments say for any method, which stands before the rows of papers."""
+    by_fields: dict[str, list[str]] = {}
+    for name, spec in registry.specs("environments").items():
+        if "*" in spec.defaults:
+            by_fields.setdefault(table(spec.defaults["*"]), []).append(name)
+    parts = [
+        "# `environments`",
+        "What environments say for any method; what papers say counts more.",
+    ]
+    for fields, names in by_fields.items():
+        parts += [f"## {names[0]}", f"On {', '.join(names)}.", fields]
+    return "\n\n".join(parts) + "\n"
 
 
 def page(room: str, files: list[Path]) -> str:

@@ -1,9 +1,10 @@
 """Concrete environments. This module only lists them and imports no jax."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from jaxmeta.config.registry import EnvSpec
+
+# Rows for any method; what papers say of single ones is in `jaxmeta.papers`.
 
 # Lee & Chung 2021 and its public code: LDM's gridworld encoders see no action, its policy
 # sees no observation, its decoder reads the latent and the next state.
@@ -19,86 +20,36 @@ GRIDWORLD = {
         "vae.decoder_layers": (32, 32),
         "vae.dropout": 0.7,
     },
-    "varibad": {
-        "networks.policy_layers": (32, 32),
-        "vae.decoder": "multi",
-        "vae.dropout": 0.0,
-    },
-}
-
-# The same sources: MuJoCo tasks of two episodes of 200 steps. RL2's and LDM's policies see
-# the observation in Ant-direction only, variBAD's see it everywhere.
-LOCOMOTION = {
-    "trial.episodes": 2,
-    "vae.dropout": 0.5,
-    "vae.batch": 10,
-    "vae.capacity": 10_000,
-    "vae.elbo_latents": 50,
-    "vae.elbo_steps": 50,
-}
-VARIBAD = {
-    "networks.policy_layers": (128, 128),
-    "networks.policy_sees_obs": True,
-    "vae.dropout": 0.0,
-    "vae.updates": 1,
-    "ppo.minibatches": 4,
-}
-
-# Wang et al. 2023: one episode per trial, evaluated every ten updates of 30 trials.
-MOSS = {"frames": 3_000_000, "trial.episodes": 1, "evaluation.every": 60_000}
-
-# What the shared fields above would otherwise take from the method's own defaults.
-OFF_POLICY_VARIBAD = {
-    "frames": 3_000_000,
-    "evaluation.every": 100_000,
-    "vae.updates": 20,
-}
-
-# Where the public code goes another way than the paper: it learns behind each episode, without
-# credit from the next one; RL2 forgets in between; the VAE's reconstruction is a mean over
-# decoded steps, and of its 401 KL terms it takes 50.
-REFERENCE_VAE = {"vae.reduction": "mean", "vae.pairs": "all", "vae.kl_weight": 50 / 401}
-REFERENCE: dict[str, dict[str, Any]] = {
-    "*": {"ppo.update": "episode", "ppo.credit": "episode"},
-    "rl2": {"ppo.memory": "cleared"},
-    "varibad": REFERENCE_VAE,
-    "ldm": REFERENCE_VAE,
 }
 
 
 def robot_fields(
-    sees_obs: bool, latent: int, clip: float, minibatches: int, evaluate_every: int, **ldm: Any
+    sees_obs: bool, latent: int, clip: float, minibatches: int, evaluate_every: int
 ) -> dict[str, dict[str, Any]]:
-    """Return a robot task's fields by method; `ldm` holds those of LDM's imagination."""
-    shared = {
-        "networks.policy_sees_obs": sees_obs,
-        "vae.latent": latent,
-        "ppo.clip": clip,
-        "ppo.minibatches": minibatches,
-        "evaluation.every": evaluate_every,
-    }
-    imagination = {f"imagination.{name}": value for name, value in ldm.items()}
-    updates = {"vae.updates": 1} if "mixture" in ldm else {}
+    """Return a robot task's fields: trials of two episodes of 200 steps.
+
+    The same sources. RL2's and LDM's policies see the observation in Ant-direction only.
+    """
     return {
-        "*": LOCOMOTION | shared,
-        "varibad": VARIBAD,
-        "varibad-off-policy": VARIBAD | OFF_POLICY_VARIBAD,
-        "ldm": imagination | updates,
-        "moss": MOSS,
+        "*": {
+            "trial.episodes": 2,
+            "networks.policy_sees_obs": sees_obs,
+            "vae.latent": latent,
+            "vae.dropout": 0.5,
+            "vae.batch": 10,
+            "vae.capacity": 10_000,
+            "vae.elbo_latents": 50,
+            "vae.elbo_steps": 50,
+            "ppo.clip": clip,
+            "ppo.minibatches": minibatches,
+            "evaluation.every": evaluate_every,
+        }
     }
 
 
-def multi_task(training: int, components: int) -> dict[str, Any]:
-    """Return MoSS's fields where tasks differ in kind: a worker for each training task."""
-    return MOSS | {
-        "frames": 42_000_000,
-        "workers": training,
-        "replay.tasks": training,
-        "inference.latent": 8,
-        "inference.components": components,
-        "evaluation.every": 30 * 200 * training,  # there are many tasks to evaluate
-    }
-
+CHEETAH = robot_fields(False, 5, 0.1, 4, 1_600_000)
+ANT_DIRECTION = robot_fields(True, 5, 0.05, 4, 1_600_000)
+ANT_GOAL = robot_fields(False, 10, 0.05, 1, 3_200_000)
 
 ENVIRONMENTS = {
     "gridworld": EnvSpec(
@@ -113,15 +64,15 @@ ENVIRONMENTS = {
         "the same with test goals between (test1) and outside (test2) the training goals",
         horizon=30,
         frames=100_000_000,
-        defaults=GRIDWORLD | {"ldm": {"vae.dropout": 0.5}},
+        defaults=GRIDWORLD,
+        like="gridworld",
     ),
     "half-cheetah-velocity": EnvSpec(
         "envs.locomotion.half_cheetah:half_cheetah_velocity",
         "run at a hidden velocity: train on 0 to 0.5 and 3 to 3.5 m/s, test between",
         horizon=200,
         frames=50_000_000,
-        defaults=robot_fields(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4),
-        reference=REFERENCE,
+        defaults=CHEETAH,
         rl="ppo",
         simulated=True,
     ),
@@ -130,8 +81,8 @@ ENVIRONMENTS = {
         "run at a hidden velocity of 0 to 3 m/s, training and test tasks alike",
         horizon=200,
         frames=50_000_000,
-        defaults=robot_fields(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4),
-        reference=REFERENCE,
+        defaults=CHEETAH,
+        like="half-cheetah-velocity",
         rl="ppo",
         simulated=True,
     ),
@@ -140,8 +91,7 @@ ENVIRONMENTS = {
         "walk in a hidden direction: train on 0, 90, 180, 270 degrees, test on the diagonals",
         horizon=200,
         frames=200_000_000,
-        defaults=robot_fields(True, 5, 0.05, 4, 1_600_000),
-        reference=REFERENCE,
+        defaults=ANT_DIRECTION,
         rl="ppo",
         simulated=True,
     ),
@@ -150,8 +100,7 @@ ENVIRONMENTS = {
         "walk to a hidden goal: train within 1 m and from 2.5 to 3 m, test between",
         horizon=200,
         frames=200_000_000,
-        defaults=robot_fields(False, 10, 0.05, 1, 3_200_000, beta=2.0),
-        reference=REFERENCE,
+        defaults=ANT_GOAL,
         rl="ppo",
         simulated=True,
     ),
@@ -160,8 +109,8 @@ ENVIRONMENTS = {
         "run forward with one of 50 bodies that differ in masses, friction, damping; 10 for tests",
         horizon=200,
         frames=50_000_000,
-        defaults=robot_fields(True, 5, 0.05, 4, 1_600_000),
-        reference=REFERENCE,
+        defaults=ANT_DIRECTION,
+        like="ant-direction",
         rl="ppo",
         simulated=True,
     ),
@@ -170,8 +119,8 @@ ENVIRONMENTS = {
         "walk in a hidden direction, any of them, training and test tasks alike",
         horizon=200,
         frames=200_000_000,
-        defaults=robot_fields(True, 5, 0.05, 4, 1_600_000),
-        reference=REFERENCE,
+        defaults=ANT_DIRECTION,
+        like="ant-direction",
         rl="ppo",
         simulated=True,
     ),
@@ -180,9 +129,8 @@ ENVIRONMENTS = {
         "run, reach a place, stand or jump: seven sub-families, test tasks between training tasks",
         horizon=200,
         frames=50_000_000,
-        defaults=robot_fields(False, 5, 0.1, 4, 1_600_000, normal=12, mixture=4)
-        | {"moss": multi_task(70, 4)},
-        reference=REFERENCE,
+        defaults=CHEETAH,
+        like="half-cheetah-velocity",
         rl="ppo",
         simulated=True,
     ),
@@ -191,9 +139,8 @@ ENVIRONMENTS = {
         "walk, reach a place or jump: nine sub-families, test tasks between training tasks",
         horizon=200,
         frames=200_000_000,
-        defaults=robot_fields(False, 10, 0.05, 1, 3_200_000, beta=2.0)
-        | {"moss": multi_task(90, 3)},
-        reference=REFERENCE,
+        defaults=ANT_GOAL,
+        like="ant-goal",
         rl="ppo",
         simulated=True,
     ),
@@ -215,7 +162,9 @@ RELATIVES = {
 }
 ENVIRONMENTS |= {
     name: ENVIRONMENTS[near]._replace(
-        make=f"{ENVIRONMENTS[near].make.partition(':')[0]}:{name.replace('-', '_')}", about=about
+        make=f"{ENVIRONMENTS[near].make.partition(':')[0]}:{name.replace('-', '_')}",
+        about=about,
+        like=near,
     )
     for near, relatives in RELATIVES.items()
     for name, about in relatives.items()
@@ -229,20 +178,13 @@ SWITCHING = {
     "ant-direction-2": "walk at 0 or at 180 degrees",
 }
 
-
-def switching_fields(fields: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-    """Return a task's fields where it changes within an episode."""
-    moss = {"inference.contrast_weight": 0.0, "evaluation.every": 10 * 30 * 600}
-    return {**fields, "*": {**fields["*"], "trial.episodes": 1}, "moss": {**fields["moss"], **moss}}
-
-
 ENVIRONMENTS |= {
     f"{name}-switching": ENVIRONMENTS[name]._replace(
         make=f"{ENVIRONMENTS[name].make}_switching",
         about=f"{what}, which may change every 100 steps of 600",
         horizon=600,
-        defaults=switching_fields(ENVIRONMENTS[name].defaults),
-        reference={},
+        defaults={"*": {**ENVIRONMENTS[name].defaults["*"], "trial.episodes": 1}},
+        like="",
     )
     for name, what in SWITCHING.items()
 }
@@ -255,7 +197,9 @@ CONTACT = {
 }
 ENVIRONMENTS |= {
     f"{name}-contact": ENVIRONMENTS[name]._replace(
-        make=f"{ENVIRONMENTS[name].make}_contact", about=f"{name} with contact forces {what}"
+        make=f"{ENVIRONMENTS[name].make}_contact",
+        about=f"{name} with contact forces {what}",
+        like=ENVIRONMENTS[name].like or name,
     )
     for name, what in CONTACT.items()
 }

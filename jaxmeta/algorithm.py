@@ -1,53 +1,78 @@
 """What a method is to the training loop: pure functions, and the state they share."""
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxmeta.agent import Agent, Belief, Memory, Params, Transition
-from jaxmeta.config.options import (
-    A2C,
-    PPO,
-    SAC,
-    SECTIONS,
-    TRACED,
-    VAE,
-    Imagination,
-    Inference,
-    Mixing,
-)
+from jaxmeta.config.fields import field_names, float_names
+from jaxmeta.config.recorded import Recorded
+from jaxmeta.config.resolve import UNTRACED
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key, Task
 
 State = Any
 Metrics = dict[str, Array]
 
-
-class Hyper(NamedTuple):
-    """A Run's sections with their floats as arrays: the leaves that a sweep may vary."""
-
-    a2c: A2C
-    ppo: PPO
-    vae: VAE
-    imagination: Imagination
-    mixing: Mixing
-    sac: SAC
-    inference: Inference
+_registered: set[Any] = set()  # sections' classes that JAX knows
 
 
-for _section in (SECTIONS[name] for name in TRACED):
-    _floats = [f.name for f in fields(_section) if f.type is float]
-    _others = [f.name for f in fields(_section) if f.type is not float]
-    jax.tree_util.register_dataclass(_section, data_fields=_floats, meta_fields=_others)
+@jax.tree_util.register_pytree_with_keys_class
+class Hyper:
+    """A run's sections with their floats as arrays: the leaves that a sweep may vary.
+
+    `hp.vae.dropout` is an array [], other fields are as in the run.
+    """
+
+    def __init__(self, sections: Iterable[tuple[str, Any]]):
+        self.sections = tuple(sections)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a section."""
+        for known, section in self.__dict__.get("sections", ()):
+            if known == name:
+                return section
+        raise AttributeError(f"{name}: the run has no such section")
+
+    def replace(self, **sections: Any) -> "Hyper":
+        """Return the same with some sections changed."""
+        return Hyper((name, sections.get(name, section)) for name, section in self.sections)
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[str, ...]]:
+        """Return the sections by their names, for JAX."""
+        keyed = [(jax.tree_util.GetAttrKey(name), section) for name, section in self.sections]
+        return keyed, tuple(name for name, _ in self.sections)
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], sections: Iterable[Any]) -> "Hyper":
+        """Return what was flattened."""
+        return cls(zip(names, sections, strict=True))
 
 
 def hyper(run: Run) -> Hyper:
     """Return the run's hyper-parameters as a pytree of float32 scalars."""
-    sections = Hyper(*(getattr(run, name) for name in Hyper._fields))
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sections)
+    traced = ((name, traceable(s)) for name, s in run.sections if name not in UNTRACED)
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), Hyper(traced))
+
+
+def traceable(section: Any) -> Any:
+    """Return a section as a pytree whose leaves are its floats."""
+    if isinstance(section, Recorded):
+        return {name: value for name, value in section.items if isinstance(value, float)}
+    register(type(section))
+    return section
+
+
+def register(owner: Any) -> None:
+    """Tell JAX of a section's class, which it may be told once: floats are leaves."""
+    if owner in _registered:
+        return
+    _registered.add(owner)
+    floats = float_names(owner)
+    others = [name for name in field_names(owner) if name not in floats]
+    jax.tree_util.register_dataclass(owner, data_fields=floats, meta_fields=others)
 
 
 class Algorithm(NamedTuple):

@@ -96,6 +96,7 @@ class Env(abc.ABC):
       simulated: whether a simulation stands behind it, which may break down.
       families: what a task's sub-families are called; empty where there is one only.
       finite: whether `eval_tasks` returns all tasks of a split ("oracle" too).
+      options: what it was made with, where its maker takes options of its own.
     """
 
     obs_space: Box
@@ -108,6 +109,7 @@ class Env(abc.ABC):
     simulated: bool = False
     families: tuple[str, ...] = ()
     finite: bool = False
+    options: Any = None
 
     @abc.abstractmethod
     def sample_task(self, key: Key, split: str) -> Task:
@@ -158,7 +160,7 @@ class Wrapper(Env):
         self.reward, self.horizon, self.splits = env.reward, env.horizon, env.splits
         self.fixed_length, self.cells = env.fixed_length, env.cells
         self.simulated, self.families = env.simulated, env.families
-        self.finite = env.finite
+        self.finite, self.options = env.finite, env.options
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Return the inner environment's task."""

@@ -42,7 +42,7 @@ def pytest_terminal_summary(terminalreporter):
     rows = defaultdict(Counter)
     for outcome, verdict in OUTCOMES.items():
         for report in terminalreporter.stats.get(outcome, []):
-            known = dict(report.user_properties)
+            known = dict(getattr(report, "user_properties", ()))  # collecting has none
             if "fault" in known:
                 rows[known["fault"]][verdict] += known.get("tried", 1)
     if rows:

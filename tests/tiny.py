@@ -58,7 +58,7 @@ def tiny_run(method: str, overrides: dict[str, Any] | None = None, **chosen: Any
     }
     sizes = {"trial.episodes": 2}
     for section, fields in by_section.items():
-        sizes |= fields if getattr(run, section) else {}
+        sizes |= fields if run.get(section) else {}
     return run.replace({"workers": 4, "seeds": 2} | sizes | (overrides or {}))
 
 

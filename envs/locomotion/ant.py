@@ -191,7 +191,7 @@ def clipped_forces(state: State) -> Array:
 
 
 def contact_cost(state: State) -> Array:
-    """Return 0.0005 |f|^2 for the contact forces f in [-1, 1]."""
+    """Return `0.0005 |f|^2` for the contact forces f in [-1, 1]."""
     return effort(0.0005, clipped_forces(state))
 
 

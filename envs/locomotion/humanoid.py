@@ -116,7 +116,7 @@ class HumanoidDirectionContact(HumanoidDirection):
         return jnp.concatenate([super().observe(state, ctrl), state.forces[6:]])
 
     def paid(self, moved: Moved, task: Task) -> Array:
-        """Return what Humanoid-direction pays, less 5e-7 |f|^2 for contact forces f, at most 10."""
+        """Return what Humanoid-direction pays, less `5e-7 |f|^2` for forces f, at most 10."""
         assert moved.after.forces is not None
         cost = jnp.minimum(effort(5e-7, moved.after.forces), COSTLIEST)
         return super().paid(moved, task) - cost

@@ -16,7 +16,7 @@ from experiments.analysis.run_record import Results
 from experiments.analysis.trained_beliefs import Loaded, memories, mix
 from jaxmeta.agent import Belief, Params, greedy
 from jaxmeta.algorithm import hyper
-from jaxmeta.config.options import VAE
+from jaxmeta.beliefs.options import VAE
 from jaxmeta.env import Array, Key
 from jaxmeta.rollout import adaptation
 
@@ -117,7 +117,7 @@ def map_errors(agents: list[Loaded]) -> list[dict[str, float]]:
 
     The belief watches the agent's own greedy trial on every goal; then the decoder's map at
     the posterior's mean, dropout off, is compared with the truth: the sum over cells of
-    |p(goal) - truth|, mean over those goals of the split that were reached; nan where none
+    `|p(goal) - truth|`, mean over those goals of the split that were reached; nan where none
     was. A map that pays nothing has error 1.
     """
     run, world, algorithm, _ = agents[0]

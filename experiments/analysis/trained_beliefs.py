@@ -10,11 +10,11 @@ from experiments.analysis.run_record import Results
 from jaxmeta.agent import Belief, Params, Transition
 from jaxmeta.algorithm import Algorithm, sample_tasks
 from jaxmeta.beliefs.gaussians import sample
-from jaxmeta.config.options import Imagination
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key, Task
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagination.latent_mixture import mixture_weights
+from jaxmeta.imagination.options import Imagination
 from jaxmeta.rollout import collect
 from jaxmeta.rundir import layout
 from jaxmeta.training.build import build

@@ -90,8 +90,7 @@ def update_gflop(run: Run, env: Trial) -> float:
     policy = 2 * chain(2 * head, *sizes.policy_layers) + 6 * sizes.policy_layers[-1]
     agent = recurrent + sizes.hidden * 2 * head + policy
     total = 3 * agent * run.workers * steps
-    if run.vae:
-        vae = run.vae
+    if vae := run.get("vae"):
         belief = recurrent + sizes.hidden * 2 * vae.latent
         if vae.decoder == "multi":
             assert env.cells is not None
@@ -103,9 +102,9 @@ def update_gflop(run: Run, env: Trial) -> float:
             first, *rest = vae.decoder_layers
             by_pair = chain(sizes.state_embedding, first) + chain(first, *rest, 1)
             decoder = latents * (vae.latent * first + decoded * by_pair)
-        steps_taken = vae.updates if run.imagination else 1
+        steps_taken = vae.updates if run.get("imagination") else 1
         total += 3 * steps_taken * vae.batch * (belief * steps + decoder)
-        if run.imagination:
+        if run.get("imagination"):
             inputs = vae.latent + sizes.state_embedding
             mixtures = run.workers // run.group * run.imagination.mixture
             decoding = mixtures * chain(inputs, *vae.decoder_layers, 1)
@@ -199,7 +198,7 @@ def measure(prepared: Prepared, parts: bool = True) -> dict[str, Any]:
     rollout = seconds_in_a_loop(
         lambda params: algorithm.collect(state._replace(params=params)), state.params
     )
-    vae = vae_seconds(run, algorithm, state) if run.vae else 0.0
+    vae = vae_seconds(run, algorithm, state) if run.get("vae") else 0.0
     shares = {"rollout": rollout / best, "vae": vae / best, "policy": 1 - (rollout + vae) / best}
     return result | shares
 
@@ -212,7 +211,7 @@ def describe(prepared: Prepared, update_s: float, peak: float) -> dict[str, Any]
         "method": run.method,
         "workers": run.workers,
         "seeds": run.seeds,
-        "vae_batch": run.vae.batch if run.vae else None,
+        "vae_batch": run.vae.batch if run.get("vae") else None,
         "frames_per_s": run.seeds * run.frames_per_update(env.env.horizon) / update_s,
         "update_ms": 1e3 * update_s,
         "gflop": gflop,
@@ -234,7 +233,7 @@ def vae_seconds(run: Run, algorithm: Algorithm, state: Any) -> float:
         batch = ring.sample(state.replay, jax.random.key(0), run.vae.batch)
         return jax.grad(belief.elbo, has_aux=True)(params, batch, jax.random.key(1), hp)
 
-    steps = run.vae.updates if run.imagination else 1
+    steps = run.vae.updates if run.get("imagination") else 1
     return steps * seconds_in_a_loop(gradient, algorithm.params(state))
 
 

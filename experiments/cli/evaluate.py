@@ -14,7 +14,7 @@ from jaxmeta.rundir import reading
 from jaxmeta.rundir.layout import POLICIES
 
 
-def options(command: argparse.ArgumentParser) -> None:
+def options(command: argparse.ArgumentParser, words: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("dir", metavar="DIR", type=Path)
     command.add_argument(

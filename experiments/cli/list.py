@@ -5,7 +5,7 @@ import argparse
 from jaxmeta.config import registry
 
 
-def options(command: argparse.ArgumentParser) -> None:
+def options(command: argparse.ArgumentParser, words: list[str]) -> None:
     """Add nothing."""
 
 

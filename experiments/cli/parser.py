@@ -53,7 +53,7 @@ def read_command(argv: list[str]) -> argparse.Namespace:
         for name, about in COMMANDS.items()
     }
     if asked := next((word for word in argv if word in COMMANDS), None):
-        command(asked).options(own[asked])
+        command(asked).options(own[asked], argv[argv.index(asked) + 1 :])
     args, unknown = top.parse_known_args(argv)
     if unknown:
         known = own[args.command]._option_string_actions

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 
-def options(command: argparse.ArgumentParser) -> None:
+def options(command: argparse.ArgumentParser, words: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("dirs", metavar="DIR", type=Path, nargs="+")
     command.add_argument("--out", type=Path, help="where figures/ goes (default: beside the runs)")

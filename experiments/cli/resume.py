@@ -9,7 +9,7 @@ from jaxmeta.rundir import reading
 from jaxmeta.sweeps.sweep_folder import PROGRAM
 
 
-def options(command: argparse.ArgumentParser) -> None:
+def options(command: argparse.ArgumentParser, words: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("dir", metavar="DIR", type=Path)
     how_options(command)

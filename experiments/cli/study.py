@@ -7,7 +7,7 @@ from jaxmeta.config.fields import help_of
 from jaxmeta.config.run import Run
 
 
-def options(command: argparse.ArgumentParser) -> None:
+def options(command: argparse.ArgumentParser, words: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("name", metavar="NAME", help="see jaxmeta list")
     command.add_argument("--out", type=Path, help="folder of the runs (default: runs/NAME)")

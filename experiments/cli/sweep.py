@@ -31,7 +31,7 @@ KEYS: dict[str, Any] = {
 }
 
 
-def options(command: argparse.ArgumentParser) -> None:
+def options(command: argparse.ArgumentParser, words: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("file", metavar="FILE.toml", type=Path, help="see docs/sweeps.md")
     command.add_argument("--out", type=Path, help="the sweep's folder (default: the file's `out`)")

@@ -5,45 +5,84 @@ What can be checked is checked before jax is imported.
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxmeta.config import code_files, mesh_shape
+from jaxmeta.config import code_files, mesh_shape, resolve
 from jaxmeta.config.fields import field_names, help_of
-from jaxmeta.config.options import SECTIONS
 from jaxmeta.config.process_group import Cluster, cluster
 from jaxmeta.config.run import BASE, Run
 from jaxmeta.config.save_period import period
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import claim, layout, reading
 
+HELP = {"-h", "--help"}
 HOW = (
     "checkpoint_every", "mesh", "coordinator", "num_processes", "process_id", "debug_nans",
 )  # fmt: skip  # what `how_options` adds
 
 
-def options(command: argparse.ArgumentParser) -> None:
-    """Add the command's options: a Run's fields, and how it is trained."""
-    command.add_argument("env", metavar="ENV", help=help_of(Run, "env"))
+def options(command: argparse.ArgumentParser, words: list[str]) -> None:
+    """Add the command's options: a Run's fields, and how it is trained.
+
+    Fields of sections are options as they are written, since a Run refuses what it has not. What
+    --help lists of them is of the environment and the method that `words` name, or of all.
+    """
+    plain_options(command)
+    if HELP & set(words):
+        for name, owner in shown_sections(words).items():
+            group = command.add_argument_group(f"{name}: {(owner.__doc__ or '').splitlines()[0]}")
+            for leaf in field_names(owner):
+                group.add_argument(f"--{name}.{leaf}", metavar="V", help=help_of(owner, leaf))
+    else:
+        add_dotted(command, words)
+
+
+def plain_options(command: argparse.ArgumentParser, **env: Any) -> None:
+    """Add the options that every run has; `env` is how its name is given."""
+    command.add_argument("env", metavar="ENV", help=help_of(Run, "env"), **env)
     command.add_argument("--method", default="ldm", help=help_of(Run, "method"))
     command.add_argument("--preset", default="paper", help=help_of(Run, "preset"))
     command.add_argument("--out", type=Path, help="run directory (default: runs/ENV-METHOD)")
     how_options(command)
     for name in field_names(Run):
-        if name not in ("env", "method", "preset", *SECTIONS):
+        if name not in ("env", "method", "preset"):
             flags = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
             command.add_argument(*flags, dest=name, metavar="V", help=help_of(Run, name))
-    for section, owner in SECTIONS.items():
-        group = command.add_argument_group(f"{section}: {(owner.__doc__ or '').splitlines()[0]}")
-        for name in field_names(owner):
-            about = help_of(owner, name)
-            group.add_argument(f"--{section}.{name}", metavar="V", help=about)
+
+
+def add_dotted(command: argparse.ArgumentParser, words: list[str]) -> None:
+    """Add every option of the form --section.field that is among the words."""
+    found = (re.fullmatch(r"(--\w+\.\w+)(=.*)?", word, re.DOTALL) for word in words)
+    for option in dict.fromkeys(match[1] for match in found if match):
+        command.add_argument(option, metavar="V")
+
+
+def shown_sections(words: list[str]) -> Mapping[str, type]:
+    """Return the sections of what the words name, all that are registered where they name nothing.
+
+    Raises:
+      ConfigError: an unknown name, or a file that is missing.
+    """
+    asked = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    plain_options(asked, nargs="?")
+    named = [word for word in words if word not in HELP]
+    add_dotted(asked, named)
+    args, _ = asked.parse_known_args(named)
+    if args.env is None:
+        return resolve.registered_sections()
+    base = {name: getattr(args, name) for name in BASE}
+    sections = Run(**base).sections
+    return {name: type(section) for name, section in sections}
 
 
 def run(args: argparse.Namespace) -> int:
     """Check everything that can be checked, then train and say where the results are."""
+    if any(map(code_files.is_file, (args.env, args.method))):
+        prepare_for_code(args)
     chosen = run_of(args)
     stems = [
         Path(n.split(":")[0]).stem if code_files.is_file(n) else n
@@ -52,12 +91,30 @@ def run(args: argparse.Namespace) -> int:
     return train_in(chosen, args.out or Path("runs") / "-".join(stems), args)
 
 
+def prepare_for_code(args: argparse.Namespace) -> None:
+    """Let processes join and ask for devices, before a user's file can use JAX.
+
+    Raises:
+      ConfigError: bad input, as far as it is known without the file.
+    """
+    for name in ("env", "method"):
+        code_files.require_file(name, getattr(args, name))
+    period(args.checkpoint_every)
+    who = cluster(args.coordinator, args.num_processes, args.process_id)
+    wanted = None if args.mesh is None else mesh_shape.shape(args.mesh)
+
+    from jaxmeta.devices import hosts, seed_axis
+
+    if who.processes > 1:
+        hosts.join(who)
+    if wanted is not None:
+        seed_axis.ask_for_devices(max(1, wanted.size // who.processes))
+
+
 def run_of(args: argparse.Namespace) -> Run:
-    """Return the Run that a `train` command line describes."""
+    """Return the Run that a `train` command line describes; files that it names are executed."""
     own = {"command", *BASE, "out", *HOW}
     given = {k: v for k, v in vars(args).items() if k not in own and v is not None}
-    code_files.require_file("env", args.env)
-    code_files.require_file("method", args.method)
     return Run(**{name: getattr(args, name) for name in BASE}).replace(given)
 
 
@@ -114,7 +171,8 @@ def train_with_others(run: Run, out: Path, args: argparse.Namespace, who: Cluste
 
     from jaxmeta.devices import hosts
 
-    hosts.join(who)
+    if hosts.count() == 1:  # else they joined before a file was executed
+        hosts.join(who)
 
     from experiments.terminal.training_display import train_with_progress
 

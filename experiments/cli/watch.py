@@ -25,7 +25,7 @@ RECENT = 10  # log points that the time left is judged by
 BAR = 60  # columns
 
 
-def options(command: argparse.ArgumentParser) -> None:
+def options(command: argparse.ArgumentParser, words: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("dir", metavar="DIR", type=Path)
     command.add_argument("--every", metavar="SECONDS", type=float, default=2.0, help="default: 2")

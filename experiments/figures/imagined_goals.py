@@ -18,7 +18,7 @@ from experiments.analysis.trained_beliefs import Loaded, mix
 from experiments.figures.style import STYLE, figure
 from jaxmeta.agent import Belief, Params
 from jaxmeta.algorithm import hyper
-from jaxmeta.config.options import VAE
+from jaxmeta.beliefs.options import VAE
 from jaxmeta.env import Array, Key
 
 BETAS = (1.0, 2.0)

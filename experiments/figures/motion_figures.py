@@ -104,7 +104,7 @@ def response_lines(by: By) -> list[str]:
 
 
 def settled_error(motion: Motion) -> float:
-    """Return the mean |velocity - target| over the later halves of an episode's segments, m/s."""
+    """Return the mean `|velocity - target|` over the later halves of an episode's segments, m/s."""
     every = -(-len(motion.qpos) // len(motion.task["task"]))
     late = np.arange(len(motion.qpos)) % every >= every // 2
     return float(np.nanmean(np.abs(motion.velocity() - target_velocities(motion))[late]))

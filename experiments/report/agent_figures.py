@@ -55,7 +55,7 @@ def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[st
         ]
         by_seed = dict(zip(result.living, known, strict=True))
         counted[result.label] = {"reward_map_error": by_seed}
-        if result.run.imagination is not None:
+        if result.run.get("imagination") is not None:
             imagined.append((result, reward_maps.imagine(first)))
             shares = reward_maps.imagined_shares(*imagined[-1])
             counted[result.label] |= shares
@@ -99,7 +99,7 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
         remarks += motion_figures.tracking_lines(by)
         return save(motion_figures.draw_velocities(by), folder, "velocities"), remarks
     files = save(motion_figures.draw_paths(by), folder, "paths")
-    imagining = [result for result, _ in by if result.run.imagination is not None]
+    imagining = [result for result, _ in by if result.run.get("imagination") is not None]
     if env in ("ant-goal", "ant-goal-contact") and imagining:
         files += draw_imagined_goals(imagining, folder)
     return files, remarks

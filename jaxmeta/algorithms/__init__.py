@@ -1,21 +1,22 @@
-"""One short file per method. This module only lists them and imports no jax."""
+"""One short file per method. This module lists them with their own options, and imports no jax."""
 
+from jaxmeta.config.fields import section, setting
 from jaxmeta.config.registry import MethodSpec
+from jaxmeta.papers import dorfman_2021, wang_2023
 
-# Dorfman et al. 2021 (public code): five trials of each of five tasks between updates, all
-# tasks' trials read by encoder and critics alike; our trials come from 25 different tasks.
-OFF_POLICY_VARIBAD = {
-    "workers": 25,
-    "evaluation.every": 100_000,
-    "vae.dropout": 0.0,
-    "vae.learning_rate": 3e-4,
-    "vae.updates": 20,
-    "sac.layers": (128, 128, 128),
-    "sac.updates": 2000,
-    "sac.obs_embedding": 0,
-    "sac.belief_embedding": 0,
-    "replay.initial": 0,
-}
+NETWORKS = "jaxmeta.nn.options:Networks"
+VAE = "jaxmeta.beliefs.options:VAE"
+INFERENCE = "jaxmeta.beliefs.options:Inference"
+IMAGINATION = "jaxmeta.imagination.options:Imagination"
+REPLAY = "jaxmeta.replay.options:Replay"
+
+
+@section("mixing")
+class Mixing:
+    """Mixreg's mixtures of trials."""
+
+    alpha: float = setting(0.2, "of Beta(alpha, alpha), the dominant trial's share", low=0.01)
+
 
 METHODS = {
     spec.name: spec
@@ -24,41 +25,42 @@ METHODS = {
             "rl2",
             "jaxmeta.algorithms.rl2:rl2",
             "a recurrent policy trained by RL alone (Duan et al. 2016)",
+            (NETWORKS,),
         ),
         MethodSpec(
             "mixreg",
             "jaxmeta.algorithms.mixreg:mixreg",
             "RL2 trained on mixtures of its workers' trials (Wang et al. 2020)",
-            ("networks", "mixing"),
+            (NETWORKS, "jaxmeta.algorithms:Mixing"),
         ),
         MethodSpec(
             "varibad",
             "jaxmeta.algorithms.varibad:varibad",
             "a policy that acts on a learned belief over tasks (Zintgraf et al. 2020)",
-            ("networks", "vae"),
+            (NETWORKS, VAE),
             {"vae.dropout": 0.0},
         ),
         MethodSpec(
             "ldm",
             "jaxmeta.algorithms.ldm:ldm",
             "RL2 trained on real and on imagined tasks too (Lee & Chung 2021)",
-            ("networks", "vae", "imagination"),
+            (NETWORKS, VAE, IMAGINATION),
         ),
         MethodSpec(
             "moss",
             "jaxmeta.algorithms.moss:moss",
             "SAC on a belief that is a mixture of Gaussians, inferred step by step (Wang et al."
             " 2023)",
-            ("replay", "inference"),
-            {"workers": 30, "trial.episodes": 1, "evaluation.every": 60_000},
+            (REPLAY, INFERENCE),
+            wang_2023.DEFAULTS.fields,
             rl=("sac",),
         ),
         MethodSpec(
             "varibad-off-policy",
             "jaxmeta.algorithms.varibad_off_policy:varibad_off_policy",
             "SAC on variBAD's belief (Dorfman et al. 2021, BOReL's online form)",
-            ("networks", "vae", "replay"),
-            OFF_POLICY_VARIBAD,
+            (NETWORKS, VAE, REPLAY),
+            dorfman_2021.DEFAULTS.fields,
             rl=("sac",),
         ),
     )

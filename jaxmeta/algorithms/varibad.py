@@ -38,7 +38,8 @@ def varibad(env: Trial, run: Run) -> Algorithm:
         return belief.init(key_belief) | net.init(key_net)
 
     way = jointly(run, net, belief) if run.rl == "a2c" else in_turn(env, run, net, belief)
-    return learner(env, run, net, init, way, belief)
+    room = ring.Room(run.vae.capacity, run.vae.replay)
+    return learner(env, run, net, init, way, belief, room)
 
 
 def jointly(run: Run, net: Recurrent, belief: Belief) -> Way:

@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxmeta.agent import Belief, Params
 from jaxmeta.algorithm import Metrics
-from jaxmeta.config.options import VAE
+from jaxmeta.beliefs.options import VAE
 from jaxmeta.config.run import Run
 from jaxmeta.env import Key
 from jaxmeta.nn.optimisers import descend, part

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxmeta.agent import Gaussian
 from jaxmeta.algorithm import Metrics
 from jaxmeta.beliefs.gaussians import kl
-from jaxmeta.config.options import Inference
+from jaxmeta.beliefs.options import Inference
 from jaxmeta.env import Array, Key
 
 

@@ -25,7 +25,7 @@ from jaxmeta.beliefs.gaussian_mixture import (
     two_moments,
 )
 from jaxmeta.beliefs.gaussians import sample
-from jaxmeta.config.options import Inference
+from jaxmeta.beliefs.options import Inference
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
 from jaxmeta.nn.cache_blocks import by_window

@@ -10,9 +10,10 @@ from flax import linen as nn
 from jax import lax
 
 from jaxmeta.agent import Params
-from jaxmeta.config.options import VAE, Networks
+from jaxmeta.beliefs.options import VAE
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Binary, Box, Discrete, Env, Key
+from jaxmeta.errors import ConfigError
 from jaxmeta.nn.networks import (
     Linear,
     as_vector,
@@ -21,6 +22,7 @@ from jaxmeta.nn.networks import (
     example_obs,
     pytorch_uniform,
 )
+from jaxmeta.nn.options import Networks
 from jaxmeta.replay.whole_trials import Replayed
 
 ALL_PAIRS_CHUNK = 11  # latents decoded at a time with pairs=all: bounds memory
@@ -243,9 +245,15 @@ def multi_decoder(env: Env, run: Run) -> Decoder:
 
     Decoding a prefix once serves every step, so all pairs are exact and cheap. Nothing but
     the latent goes in, so there is nothing to drop.
+
+    Raises:
+      ConfigError: the environment has no finite set of cells.
     """
     cells = env.cells
-    assert cells is not None
+    if cells is None:
+        raise ConfigError(
+            f"vae.decoder = 'multi': must be 'single'; {run.env} has no finite set of cells"
+        )
     net = CellDecoder(run.vae.decoder_layers, cells.n)
 
     def predict(

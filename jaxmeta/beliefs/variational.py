@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from jaxmeta.agent import Belief, Gaussian, Params
 from jaxmeta.beliefs.gaussians import kl, sample
+from jaxmeta.beliefs.options import VAE
 from jaxmeta.beliefs.reward_decoders import (
     expected_reward,
     multi_decoder,
     random_bytes,
     single_decoder,
 )
-from jaxmeta.config.options import VAE
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.nn.cache_blocks import by_trial

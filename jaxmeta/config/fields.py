@@ -1,20 +1,24 @@
-"""What a configuration field may be: declared beside it, checked without jax.
+"""What a configuration field may be: declared beside it, in a section, checked without jax.
 
 A value may come from a stranger's file: nothing here trusts its kind, size or characters.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from dataclasses import field
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
 from jaxmeta.config.foreign_text import shown
 from jaxmeta.errors import ConfigError
 
 LONGEST_TEXT = 1000  # characters of a text field
 LONGEST_LIST = 100  # entries of a list of numbers
+NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")  # of a section
+UNSAID: Any = object()
+T = TypeVar("T")
 
 
 def setting(
@@ -25,10 +29,21 @@ def setting(
     high: float | None = None,
     below: float | None = None,
     choices: tuple[Any, ...] = (),
+    empty: bool = False,
+    before: Any = UNSAID,
 ) -> Any:
-    """Return a dataclass field with its meaning and what it may be (low <= value <= high)."""
-    limits = {"low": low, "high": high, "below": below, "choices": choices}
-    return field(default=default, metadata={"doc": doc, **limits})
+    """Return a dataclass field with its meaning and what it may be (low <= value <= high).
+
+    Args:
+      default: its value unless a method, an environment, a paper or the user says otherwise.
+      doc: what it means, for --help and the docs.
+      low, high, below: bounds of numbers, or of each in a list.
+      choices: the words that it may be, or that a list may hold.
+      empty: whether a list may be empty.
+      before: where the field is younger than published configurations, what runs did before.
+    """
+    limits = {"low": low, "high": high, "below": below, "choices": choices, "empty": empty}
+    return field(default=default, metadata={"doc": doc, "before": before, **limits})
 
 
 # No one means to pass these limits: a number beyond them is a slip that takes all memory.
@@ -37,9 +52,58 @@ count = partial(setting, low=1, high=1_000_000)
 frame_count = partial(setting, low=1, high=10**15)
 
 
+KINDS = (int, float, bool, str, tuple[int, ...], tuple[str, ...])  # of fields
+
+
+@dataclass_transform(frozen_default=True)
+def section(name: str) -> Callable[[type[T]], type[T]]:
+    """Make a class a section of a Run: a frozen dataclass of `setting`s, `run.<name>.<field>`.
+
+    Whoever reads options declares them so. A method names its sections (`MethodSpec.sections`,
+    or an attribute of a maker in a file), an environment its one, which is called "env".
+
+    A section may have a method `check(run)`, which raises ConfigError where the run's fields
+    do not fit together, and others that say what somebody else asks for: see `Run.told`.
+
+    Raises:
+      ConfigError: no name that can stand in front of a dot, or a field that is no `setting`
+        of one of the KINDS.
+    """
+
+    def declare(owner: type[T]) -> type[T]:
+        made = dataclass(frozen=True)(owner)
+        hints = get_type_hints(made)
+        for f in dataclasses.fields(made):  # type: ignore[arg-type]
+            f.type = hints[f.name]  # not its text, which a file may have asked for
+            if "doc" not in f.metadata or f.type not in KINDS:
+                kinds = "int, float, bool, str, tuple[int, ...] or tuple[str, ...]"
+                raise ConfigError(f"{name}.{f.name}: must be a setting(...), of {kinds}")
+            if f.type == tuple[str, ...] and not f.metadata["choices"]:
+                raise ConfigError(f"{name}.{f.name}: a list of words must have choices")
+            if accepted(f, f.default) is None:
+                raise ConfigError(f"{name}.{f.name} = {shown(f.default)}: must be {allowed(f)}")
+        made.section = name  # type: ignore[attr-defined]
+        return made
+
+    if not NAME.fullmatch(str(name)):
+        raise ConfigError(f"section {shown(name)}: must be a name such as fading")
+    return declare
+
+
 def field_names(owner: Any) -> list[str]:
-    """Return a dataclass's field names."""
-    return [f.name for f in dataclasses.fields(owner)]
+    """Return the names of a dataclass's fields that are settings."""
+    return [f.name for f in dataclasses.fields(owner) if "doc" in f.metadata]
+
+
+def float_names(owner: Any) -> list[str]:
+    """Return the names of a section's floats: the numbers that a compiled program is fed."""
+    return [f.name for f in dataclasses.fields(owner) if f.type is float]
+
+
+def before(owner: Any) -> dict[str, Any]:
+    """Return what runs did before some fields of a section, or of Run, were added."""
+    told = {f.name: f.metadata.get("before", UNSAID) for f in dataclasses.fields(owner)}
+    return {name: value for name, value in told.items() if value is not UNSAID}
 
 
 def help_of(owner: type[Any], name: str) -> str:
@@ -72,12 +136,20 @@ def check_value(owner: Any, leaf: str, prefix: str = "") -> None:
     Raises:
       ConfigError: a value of the wrong kind or out of bounds.
     """
+    object.__setattr__(owner, leaf, checked(type(owner), leaf, getattr(owner, leaf), prefix))
+
+
+def checked(owner: type, leaf: str, given: Any, prefix: str = "") -> Any:
+    """Return a value as the field of a section, or of Run, holds it.
+
+    Raises:
+      ConfigError: it is of the wrong kind or out of bounds.
+    """
     f = next(f for f in dataclasses.fields(owner) if f.name == leaf)
-    given = getattr(owner, leaf)
     value = accepted(f, given)
     if value is None:
         raise ConfigError(f"{prefix}{leaf} = {shown(given)}: must be {allowed(f)}")
-    object.__setattr__(owner, leaf, value)
+    return value
 
 
 def accepted(f: dataclasses.Field, value: Any) -> Any:
@@ -97,7 +169,7 @@ def accepted(f: dataclasses.Field, value: Any) -> Any:
 
 
 def accepted_list(f: dataclasses.Field, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Return a list as its field holds it, or None; only `policy_layers` may be empty."""
+    """Return a list as its field holds it, or None."""
     choices = f.metadata["choices"]
     if choices:
         good = all(v in choices for v in values) and len(set(values)) == len(values)
@@ -105,7 +177,7 @@ def accepted_list(f: dataclasses.Field, values: tuple[Any, ...]) -> tuple[Any, .
         few = values[: LONGEST_LIST + 1]
         values = tuple(within(f.metadata, as_number(v, int)) for v in few)
         good = None not in values and len(values) <= LONGEST_LIST
-    return values if good and (values or f.name == "policy_layers") else None
+    return values if good and (values or f.metadata["empty"]) else None
 
 
 def within(limits: Mapping[str, Any], number: Any) -> Any:

@@ -7,14 +7,8 @@ from typing import Any
 from jaxmeta.errors import ConfigError
 
 LONGEST_JSON = 1_000_000  # characters of a file; ours have 2,000
-
-
 LONGEST_NUMBER = 100  # digits of a whole number in JSON
-
-
 LONGEST_LINE = 300  # characters of an error of someone else's
-
-
 LONGEST_SHOWN = 100  # characters of a value in an error
 
 

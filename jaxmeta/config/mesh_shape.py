@@ -53,8 +53,10 @@ def check(run: Run, wanted: Shape, processes: int = 1) -> None:
     units = worker_units(run)
     if run.seeds % wanted.seeds:
         raise ConfigError(f"mesh = {wanted}: seeds must divide seeds = {run.seeds}")
-    if run.rl == "sac" and wanted.groups > 1:
-        raise ConfigError(f"mesh = {wanted}: groups must be 1; SAC learns on a device per seed")
+    if run.off_policy and wanted.groups > 1:
+        raise ConfigError(
+            f"mesh = {wanted}: groups must be 1; {run.rl.upper()} learns on a device per seed"
+        )
     if units % wanted.groups:
         of = f" // {run.group} (a group)" if run.group > 1 else ""
         raise ConfigError(f"mesh = {wanted}: groups must divide workers = {run.workers}{of}")
@@ -108,9 +110,9 @@ def largest(run: Run, devices: int, processes: int = 1) -> Shape:
 def worker_units(run: Run) -> int:
     """Return how many parts of a seed's workers can live apart: groups, or single workers.
 
-    With SAC, which learns from a replay and not from them, it is not worth it.
+    Where learning reads a replay, and not them, it is not worth it.
     """
-    return 1 if run.rl == "sac" else run.workers // run.group
+    return 1 if run.off_policy else run.workers // run.group
 
 
 def divisors(n: int, most: int) -> list[int]:

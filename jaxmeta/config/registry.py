@@ -6,6 +6,7 @@ jax. A name of the form FILE.py:FUNCTION is loaded from that file when it is mad
 """
 
 import difflib
+import functools
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
@@ -15,6 +16,13 @@ from jaxmeta.config.code_files import is_file, with_function
 from jaxmeta.errors import ConfigError
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+NETWORKS = ("jaxmeta.nn.options:Networks",)
+# How policies may learn, and the section of each way, of which a run has one.
+WAYS = {
+    "a2c": "jaxmeta.rl.options:A2C",
+    "ppo": "jaxmeta.rl.options:PPO",
+    "sac": "jaxmeta.rl.options:SAC",
+}
 
 
 class EnvSpec(NamedTuple):
@@ -26,11 +34,12 @@ class EnvSpec(NamedTuple):
       horizon: steps of an episode, so that budgets are checked early; 0: not known here.
       frames: default budget, steps per seed over all workers.
       defaults: dotted fields, or "workers" and "frames", by method name, or by "*" for all.
-      reference: what the preset "reference" changes in it beside, in the same form.
       version: raised whenever a number that it produces changes.
       simulated: whether its maker takes the physics engine (`Run.physics`).
       rl: how policies learn in it, unless a run says otherwise: "a2c" or "ppo".
       aliases: what papers call it; a run has its own name.
+      options: "module:Class" of its own options, the section "env"; the maker takes them, too.
+      like: the environment whose rows in `jaxmeta.papers` hold for it as well.
     """
 
     make: str
@@ -38,11 +47,12 @@ class EnvSpec(NamedTuple):
     horizon: int = 0
     frames: int = 10_000_000
     defaults: Mapping[str, Mapping[str, Any]] = NOTHING
-    reference: Mapping[str, Mapping[str, Any]] = NOTHING
     version: int = 1
     rl: str = "a2c"
     simulated: bool = False
     aliases: tuple[str, ...] = ()
+    options: str = ""
+    like: str = ""
 
 
 class MethodSpec(NamedTuple):
@@ -52,7 +62,8 @@ class MethodSpec(NamedTuple):
       name: how users call it.
       make: "module:function" that takes (env, run) and returns an Algorithm.
       about: one line for lists.
-      sections: of a Run, beside RL's, those of the trial and of its evaluation.
+      sections: "module:Class" of each section of a Run that it reads, beside those of the way
+        to learn, of the trial and of its evaluation.
       defaults: dotted fields, or "workers" and "frames".
       rl: how its policy may learn; the first where the environment's way is not among them.
     """
@@ -60,7 +71,7 @@ class MethodSpec(NamedTuple):
     name: str
     make: str
     about: str
-    sections: tuple[str, ...] = ("networks",)
+    sections: tuple[str, ...] = NETWORKS
     defaults: Mapping[str, Any] = NOTHING
     rl: tuple[str, ...] = ("a2c", "ppo")
 
@@ -98,12 +109,18 @@ def specs(kind: str) -> dict[str, Any]:
     Raises:
       ConfigError: two entry points claim one name.
     """
+    return installed(kind) | _registered[kind]
+
+
+@functools.cache
+def installed(kind: str) -> dict[str, Any]:
+    """Return the specs of all packages."""
     found: dict[str, Any] = {}
     for entry in entry_points(group=f"jaxmeta.{kind}"):
         for name, spec in entry.load().items():
             if found.setdefault(name, spec) is not spec:
                 raise ConfigError(f"{kind}: {name} is registered twice (by {entry.value} too)")
-    return found | _registered[kind]
+    return found
 
 
 def env_version(name: str) -> int | None:
@@ -130,15 +147,13 @@ def env_spec(name: str) -> EnvSpec:
 
 
 def method_spec(name: str) -> MethodSpec:
-    """Return a method's spec; one from a file has all sections.
+    """Return a method's spec; what one from a file declares, its maker says (see `resolve`).
 
     Raises:
       ConfigError: an unknown name.
     """
     if is_file(name):
-        sections = ("networks", "vae", "imagination", "mixing", "replay", "inference")
-        make, ways = with_function(name), ("a2c", "ppo", "sac")
-        return MethodSpec(name, make, "from a file", sections, rl=ways)
+        return MethodSpec(name, with_function(name), "from a file", rl=tuple(WAYS))
     return _find("methods", "method", name)
 
 

@@ -7,32 +7,22 @@ import dataclasses
 import difflib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from jaxmeta.config import code_files, registry
-from jaxmeta.config.fields import check_value, count, field_names, frame_count, setting
-from jaxmeta.config.foreign_text import read_object, shown, shown_name
-from jaxmeta.config.options import (
-    A2C,
-    ADDED,
-    ADDED_SECTIONS,
-    COMMON_SECTIONS,
-    PPO,
-    PRESETS,
-    RL,
-    SAC,
-    SECTIONS,
-    VAE,
-    Evaluation,
-    Imagination,
-    Inference,
-    Mixing,
-    Networks,
-    Replay,
-    TrialOptions,
+from jaxmeta import papers
+from jaxmeta.config import code_files, recorded, registry, resolve
+from jaxmeta.config.fields import (
+    before,
+    check_value,
+    checked,
+    count,
+    field_names,
+    frame_count,
+    setting,
 )
-from jaxmeta.config.resolve import base_values
+from jaxmeta.config.foreign_text import read_object, shown, shown_name
+from jaxmeta.config.recorded import Recorded
 from jaxmeta.errors import ConfigError
 
 MOST_UPDATES = 2**31 - 1  # they are counted in int32
@@ -40,12 +30,23 @@ WORKERS = 16  # unless environment or method ask for others
 BASE = ("env", "method", "preset", "rl")  # what decides the sections and every value left out
 
 
+class ReplayBound(NamedTuple):
+    """The field that bounds a seed's replay."""
+
+    field: str
+    value: int
+    unit: int | None  # bytes of one; None: the replay holds as many items as the field says
+
+
 @dataclass(frozen=True)
 class Run:
     """One training run, all numbers filled in.
 
-    `env`, `method`, `preset` and `rl` choose the base; fields left out keep its values.
-    Sections that a run does not have are None.
+    `env`, `method`, `preset` and `rl` choose the base; fields left out keep its values. Beside
+    the fields below a run has the sections that its parts declare: those of the trial and the
+    evaluation, of the way to learn, of the method, and "env", an environment's own options.
+    `run.vae.latent` reads one of their fields, `run.get("vae")` is None where there is none, and
+    `replace` changes any of them. A file that a run made by hand names is executed for them.
 
     Raises:
       ConfigError: names the field, the value and what is allowed.
@@ -56,9 +57,14 @@ class Run:
     preset: str = setting(
         "paper",
         "where paper and public code disagree, which to follow",
-        choices=tuple(PRESETS),
+        choices=papers.PRESETS,
     )
-    rl: str = setting(None, "how the policy learns; by default what suits env", choices=RL)
+    rl: str = setting(
+        None,
+        "how the policy learns; by default what suits env",
+        choices=tuple(registry.WAYS),
+        before="a2c",
+    )
     frames: int = frame_count(None, "environment steps per seed, over all workers")
     seeds: int = count(1, "how many; they are 0, 1, ... and train together")
     workers: int = count(None, "parallel workers; a multiple of the method's group")
@@ -70,50 +76,78 @@ class Run:
         "engine of simulated robots: C MuJoCo (c), MuJoCo in JAX (mjx, warp), or C where JAX"
         " runs on the CPU and mjx elsewhere (auto)",
         choices=("auto", "c", "mjx", "warp"),
+        before="auto",
     )
     log_every: int = frame_count(100_000, "frames between lines of metrics.jsonl")
-    # Filled in below; typed as what a method that has the section finds.
-    trial: TrialOptions = None  # type: ignore[assignment]
-    networks: Networks = None  # type: ignore[assignment]
-    a2c: A2C = None  # type: ignore[assignment]
-    ppo: PPO = None  # type: ignore[assignment]
-    vae: VAE = None  # type: ignore[assignment]
-    imagination: Imagination = None  # type: ignore[assignment]
-    mixing: Mixing = None  # type: ignore[assignment]
-    sac: SAC = None  # type: ignore[assignment]
-    replay: Replay = None  # type: ignore[assignment]
-    inference: Inference = None  # type: ignore[assignment]
-    evaluation: Evaluation = None  # type: ignore[assignment]
+    sections: resolve.Sections = field(default=(), repr=False)  # by name; empty: to be filled in
 
     def __post_init__(self) -> None:
         """Fill in the base's values and check everything."""
         for name in BASE:
             if name != "rl" or self.rl is not None:
                 check_value(self, name)
-        object.__setattr__(self, "env", registry.env_name(self.env))
-        env, method = registry.env_spec(self.env), registry.method_spec(self.method)
+        self.fill("env", registry.env_name(self.env))
+        if self.sections:
+            env, method = registry.env_spec(self.env), resolve.method_not_executed(self.method)
+        else:
+            env, method = resolve.executed(self.env, self.method)
         if self.rl is None:
-            object.__setattr__(self, "rl", env.rl if env.rl in method.rl else method.rl[0])
+            self.fill("rl", env.rl if env.rl in method.rl else method.rl[0])
         if self.rl not in method.rl:
             ways = " or ".join(method.rl)
-            raise ConfigError(f"rl = {self.rl!r}: {self.method} learns by {ways}")
-        base = base_values(env, method, self.preset)
-        for name in SECTIONS:
-            section = getattr(self, name)
-            if name in (*COMMON_SECTIONS, self.rl, *method.sections):
-                if section is None:
-                    object.__setattr__(self, name, SECTIONS[name](**base.get(name, {})))
-                elif not isinstance(section, SECTIONS[name]):
-                    kind = SECTIONS[name].__name__
-                    raise ConfigError(f"{name} = {shown(section)}: must be a {kind}")
-            elif section is not None:
-                raise ConfigError(f"{name}: {self.method} with {self.rl} has no such section")
+            raise ConfigError(f"rl = {self.rl!r}: {shown_name(self.method)} learns by {ways}")
+        declared = resolve.gathered(self.rl, method.sections, env.options or None)
+        base = resolve.base_values(self.env, self.method, self.preset)
+        if self.sections:
+            require_sections(self, declared)
+        else:
+            self.fill("sections", resolve.filled(declared, base))
         for name, value in {"workers": WORKERS, "frames": env.frames, **base.get("", {})}.items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+                self.fill(name, value)
         validate(self)
         if env.horizon:
             self.updates(env.horizon)
+
+    def fill(self, name: str, value: Any) -> None:
+        """Give a field its value, while the run is being made."""
+        object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a section; this is asked only for what is no field."""
+        for known, section in self.__dict__.get("sections", ()):
+            if known == name:
+                return section
+        raise AttributeError(f"{shown_name(name)}: the run has no such section")
+
+    def get(self, name: str) -> Any:
+        """Return a section, or None where the run has none of this name."""
+        return dict(self.sections).get(name)
+
+    def told(self, fact: str) -> list[Any]:
+        """Return what the sections say that have a say in something: a method of this name."""
+        having = (s for _, s in self.sections if callable(getattr(type(s), fact, None)))
+        return [getattr(section, fact)(self) for section in having]
+
+    @property
+    def group(self) -> int:
+        """The number of workers that mix with each other (1 if the method does not)."""
+        return next(iter(self.told("group_size")), 1)
+
+    @property
+    def real_workers(self) -> int:
+        """The number of workers that live in real tasks."""
+        return next(iter(self.told("real_workers")), self.workers)
+
+    @property
+    def off_policy(self) -> bool:
+        """Whether its way to learn reads a replay, and not workers' trials as they come."""
+        return any(self.told("off_policy"))
+
+    @property
+    def replay_bound(self) -> ReplayBound | None:
+        """What bounds a seed's replay, None without one."""
+        return next((bound for bound in self.told("replay_bound") if bound), None)
 
     def updates(self, horizon: int) -> int:
         """Return the number of updates, `frames` rounded up; an update is one trial per worker.
@@ -139,16 +173,6 @@ class Run:
         """Return the environment steps of one update, over all workers."""
         return self.workers * self.trial.episodes * horizon
 
-    @property
-    def group(self) -> int:
-        """Return the number of workers that mix with each other (1 if the method does not).
-
-        A method from a file has every section, and answers for its groups itself.
-        """
-        if self.imagination is None or code_files.is_file(self.method):
-            return 1
-        return self.imagination.normal + self.imagination.mixture
-
     def replace(self, overrides: dict[str, Any]) -> "Run":
         """Return the run with dotted fields changed: `{"imagination.beta": 1.5}`."""
         for name in overrides:
@@ -163,23 +187,73 @@ class Run:
             section, _, leaf = name.rpartition(".")
             tree.setdefault(section, {})[leaf] = value
         top = tree.pop("", {})
-        sections = {
-            name: dataclasses.replace(getattr(self, name), **values)
-            for name, values in tree.items()
-        }
-        return dataclasses.replace(self, **top, **sections)
+        sections = tuple((name, changed(s, tree.get(name, {}))) for name, s in self.sections)
+        return dataclasses.replace(self, **top, sections=sections)
+
+    def with_code(self, env: Any = None, method: Any = None) -> "Run":
+        """Return the run with its code's sections in place of those that are only on record.
+
+        A run that was read from a folder knows the options of code in files by name and value;
+        here the code says what they are: what is handed over (an Env, a method's maker), else
+        what the run's names find, which executes files.
+
+        Raises:
+          ConfigError: a section or a field is missing, or may not be what it is.
+        """
+        return self.with_env_code(env).with_method_code(method)
+
+    def with_env_code(self, env: Any = None) -> "Run":
+        """Do what `with_code` does, for the environment's options."""
+        if not code_files.is_file(self.env):
+            return self
+        owner = type(env.options) if env is not None else resolve.executed_env(self.env).options
+        return self if owner in ("", None, type(None)) else self.with_classes([owner])
+
+    def with_method_code(self, method: Any = None) -> "Run":
+        """Do what `with_code` does, for the method's sections."""
+        if method is None and code_files.is_file(self.method):
+            return self.with_classes(resolve.executed_method(self.method).sections)
+        if hasattr(method, "sections") or code_files.is_file(self.method):
+            return self.with_classes(resolve.declared_by(method))
+        return self
+
+    def with_classes(self, places: Iterable[Any]) -> "Run":
+        """Return the run whose sections of these names are of these classes."""
+        owners = {owner.section: owner for owner in map(resolve.section_class, places)}
+        for name in owners:
+            if self.get(name) is None:
+                raise ConfigError(
+                    f"{name}: the code of {shown_name(self.method)} on {shown_name(self.env)} reads"
+                    " this section, which the run lacks"
+                )
+        sections = tuple(
+            (name, resolve.believed(name, owners.get(name, type(section)), section))
+            for name, section in self.sections
+        )
+        return dataclasses.replace(self, sections=sections)
 
     def fields(self) -> dict[str, Any]:
         """Return all values under their dotted names."""
-        flat: dict[str, Any] = {}
-        for name in field_names(self):
-            value = getattr(self, name)
-            if name in SECTIONS:
-                if value is not None:
-                    flat |= {f"{name}.{k}": getattr(value, k) for k in field_names(value)}
-            else:
-                flat[name] = value
+        flat = {name: getattr(self, name) for name in field_names(self)}
+        for name, section in self.sections:
+            flat |= {f"{name}.{leaf}": value for leaf, value in resolve.items(section).items()}
         return flat
+
+    def younger(self) -> dict[str, Any]:
+        """Return, by dotted name, what runs did before some of the fields were added."""
+        told = before(Run)
+        for name, section in self.sections:
+            told |= {f"{name}.{leaf}": value for leaf, value in before(type(section)).items()}
+        return told
+
+    def traced(self) -> list[str]:
+        """Return the dotted names of numbers in the compiled step, which a sweep varies in one."""
+        return [
+            f"{name}.{leaf}"
+            for name, section in self.sections
+            if name not in resolve.UNTRACED
+            for leaf in resolve.floats(section)
+        ]
 
     def to_json(self) -> str:
         """Return the resolved configuration as JSON, one dotted name per line."""
@@ -189,22 +263,28 @@ class Run:
     def from_json(text: str) -> "Run":
         """Read what `to_json` wrote; the text may come from a stranger, and executes nothing.
 
-        Fields that are younger than the run have the value that it was made with.
+        Fields that are younger than the run have the value that it was made with. Sections of
+        code in a file are kept as they are on record (see `with_code`).
 
         Raises:
           ConfigError: no JSON object, or unknown, missing, repeated or bad fields.
         """
         flat = read_object(text, "config.json")
-        flat = {name: ADDED[name] for name in BASE if name in ADDED} | flat
+        flat = {name: value for name, value in before(Run).items() if name in BASE} | flat
         refuse_missing(BASE, flat)
-        base = Run(**{name: flat[name] for name in BASE})
-        refuse_unknown(flat, base)
-        known, younger = base.fields(), dict(ADDED)
-        if code_files.is_file(base.method):  # it has every section, the younger ones unread
-            younger |= {k: v for k, v in known.items() if k.partition(".")[0] in ADDED_SECTIONS}
-        flat = {name: younger[name] for name in known if name in younger} | flat
-        refuse_missing(known, flat)
-        return base.replace({name: flat[name] for name in flat if name not in BASE})
+        base = {name: checked(Run, name, flat[name]) for name in BASE}
+        run = Run(**base, sections=resolve.on_record(base["env"], base["method"], base["rl"], flat))
+        refuse_unknown(flat, run)
+        flat = run.younger() | flat
+        refuse_missing(run.fields(), flat)
+        return run.replace({name: flat[name] for name in flat if name not in BASE})
+
+
+def changed(section: Any, values: dict[str, Any]) -> Any:
+    """Return a section with some values changed."""
+    if isinstance(section, Recorded):
+        return section.replace(values)
+    return dataclasses.replace(section, **values) if values else section
 
 
 def refuse_unknown(names: Iterable[str], run: Run) -> None:
@@ -234,48 +314,40 @@ def refuse_missing(names: Iterable[str], given: dict[str, Any]) -> None:
         raise ConfigError(f"{', '.join(missing[:3])}{more}: missing; config.json holds every field")
 
 
+def require_sections(run: Run, declared: resolve.Classes) -> None:
+    """Refuse sections that are not those which the run's parts declare.
+
+    Where code is in files that were not executed, any others may be theirs.
+
+    Raises:
+      ConfigError: names the first.
+    """
+    for name, owner in declared.items():
+        if not isinstance(run.get(name), owner):
+            raise ConfigError(f"{name} = {shown(run.get(name))}: must be a {owner.__name__}")
+    for name, _ in run.sections:
+        if name not in declared and not (
+            code_files.is_file(run.env) or code_files.is_file(run.method)
+        ):
+            raise ConfigError(f"{name}: {run.method} with {run.rl} has no such section")
+
+
 def validate(run: Run) -> None:
     """Check every field alone, then what fields demand of each other.
 
     Raises:
       ConfigError: see `Run`.
     """
-    for leaf in field_names(run):
-        section = getattr(run, leaf)
-        if leaf not in SECTIONS:
-            check_value(run, leaf)
-        elif section is not None:
-            for name in field_names(section):
-                check_value(section, name, f"{leaf}.")
+    for name in field_names(run):
+        check_value(run, name)
+    for name, section in run.sections:
+        if hasattr(Run, name) and name != resolve.ENV:
+            raise ConfigError(f"section {name}: is what every run has; choose another name")
+        for leaf, value in resolve.items(section).items():
+            if isinstance(section, Recorded):
+                recorded.accepted(f"{name}.{leaf}", value)
+            else:
+                check_value(section, leaf, f"{name}.")
     if run.physics != "auto" and not registry.env_spec(run.env).simulated:
         raise ConfigError(f"physics = {run.physics!r}: must be auto; {run.env} simulates no robot")
-    if run.ppo and run.ppo.memory == "cleared" and run.ppo.update == "trial":
-        raise ConfigError(
-            "ppo.memory = 'cleared': must be kept with ppo.update = trial; no update begins in the"
-            " middle of one"
-        )
-    if code_files.is_file(run.method):
-        return
-    if run.imagination and run.imagination.mixture >= run.workers:
-        raise ConfigError(
-            f"imagination.mixture = {run.imagination.mixture}: must be less than workers"
-            f" ({run.workers})"
-        )
-    if run.workers % run.group:
-        raise ConfigError(
-            f"workers = {run.workers}: must be a multiple of the group of {run.group}"
-            f" (imagination.normal {run.imagination.normal} + imagination.mixture"
-            f" {run.imagination.mixture})"
-        )
-    if run.inference and run.inference.level == "episode" and run.trial.episodes == 1:
-        raise ConfigError(
-            "inference.level = 'episode': must be step with trial.episodes = 1; there is no second"
-            " episode that could use what the first one taught"
-        )
-    if run.vae and run.rl != "sac":
-        stored = run.workers // run.group * (run.imagination.normal if run.imagination else 1)
-        if run.vae.capacity < stored:
-            raise ConfigError(
-                f"vae.capacity = {run.vae.capacity}: must be at least the {stored}"
-                f" trajectories that one update of {run.workers} workers adds"
-            )
+    run.told("check")

@@ -1,27 +1,20 @@
 """What a run holds, against the memory that is free: refused before anything is compiled."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
 from jaxmeta.axes import SEEDS
+from jaxmeta.config.run import ReplayBound
 from jaxmeta.errors import ConfigError
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 
-class Bound(NamedTuple):
-    """The field that bounds a seed's replay."""
-
-    field: str
-    value: int
-    unit: int | None  # bytes of one; None: the replay holds as many as the field says
-
-
 def require_room(
-    like: Any, replay: Any, seeds: int, bound: Bound | None, mesh: jax.sharding.Mesh
+    like: Any, replay: Any, seeds: int, bound: ReplayBound | None, mesh: jax.sharding.Mesh
 ) -> None:
     """Refuse a run whose state, replay included, does not fit the devices.
 

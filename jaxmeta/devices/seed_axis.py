@@ -29,6 +29,14 @@ def ask_for_devices(count: int) -> None:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
+def ask_for_all() -> None:
+    """Ask JAX for a device per core, before code is executed that may use it.
+
+    Whoever trains asks again, for as many as are used, which counts if JAX was not used yet.
+    """
+    ask_for_devices(max(cores(), jax.config.values["jax_num_cpu_devices"]))
+
+
 def seed_mesh(seeds: int) -> Mesh:
     """Return the devices that share the seeds: the most that divide them evenly.
 

@@ -9,8 +9,9 @@ from jax import lax
 from jaxmeta.agent import Belief, Params
 from jaxmeta.axes import WORKERS
 from jaxmeta.beliefs.gaussians import sample
-from jaxmeta.config.options import VAE, Imagination
+from jaxmeta.beliefs.options import VAE
 from jaxmeta.env import Array, Binary, Env, EnvState, Key, Step, Task, Wrapper
+from jaxmeta.imagination.options import Imagination
 
 
 class MixtureTask(NamedTuple):

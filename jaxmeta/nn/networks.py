@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import unfreeze
 
-from jaxmeta.config.options import Networks
 from jaxmeta.env import Array, Box, Discrete, Env, Key
 from jaxmeta.nn.gru import affine, gru_replay, gru_step, gru_unroll, init_gru
+from jaxmeta.nn.options import Networks
 
 
 def pytorch_uniform(key: Key, shape: tuple[int, ...], fan_in: int) -> Array:

@@ -15,6 +15,13 @@ class Trajectories(NamedTuple):
     seen: Array  # [] trajectories offered so far
 
 
+class Room(NamedTuple):
+    """How much of trials is kept, and what is when there is no more room."""
+
+    trials: int
+    mode: str  # "ring" or "frozen", see `add`
+
+
 def empty(example: Any, capacity: int) -> Trajectories:
     """Return a replay with room for `capacity` items like `example` (arrays or shapes)."""
     data = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)

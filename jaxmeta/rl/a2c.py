@@ -5,12 +5,12 @@ import optax
 
 from jaxmeta.agent import Params, Transition
 from jaxmeta.algorithm import Hyper, Metrics
-from jaxmeta.config.options import A2C
 from jaxmeta.env import Array, Key
 from jaxmeta.nn.cache_blocks import average
 from jaxmeta.nn.optimisers import by_group, descend, part
 from jaxmeta.nn.running_statistics import no_samples
 from jaxmeta.rl.actor_critic import Evaluated, Recurrent
+from jaxmeta.rl.options import A2C
 from jaxmeta.rl.policy_gradient import GROUPS, Counted, Learned, Loss, PolicyLearner, as_paid
 from jaxmeta.rl.returns import targets
 from jaxmeta.rollout import Rollout

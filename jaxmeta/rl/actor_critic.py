@@ -75,7 +75,8 @@ def recurrent(env: Env, run: Run, head: int) -> Recurrent:
     encoder = Encoder(env.action_space, width, run.networks, head)
     policy = Policy(env.action_space, run.networks.policy_layers, run.networks.policy_sees_obs)
 
-    normalises = run.ppo is not None and run.ppo.normalise_obs and run.networks.policy_sees_obs
+    ppo = run.get("ppo")
+    normalises = ppo is not None and ppo.normalise_obs and run.networks.policy_sees_obs
 
     def look(params: Params, obs: Array) -> Array:
         """Return observations as the policy sees them."""

@@ -41,7 +41,7 @@ class LearnerState(NamedTuple):
 
     params: Params
     learned: Any  # what the way to learn remembers
-    replay: ring.Trajectories | None  # None without a belief
+    replay: ring.Trajectories | None  # None without room for one
     key: Key
     update: Array  # []
     hp: Hyper
@@ -87,13 +87,14 @@ def learner(
     init_params: Callable[[Key], Params],
     way: Way,
     belief: Belief | None = None,
+    room: ring.Room | None = None,
 ) -> Algorithm:
-    """Return the method that learns from its workers' trials, and with a belief from a replay."""
+    """Return the method that learns from its workers' trials, and with room from a replay."""
     phased = phases(env, run, net.agent)
 
     def init(key: Key, hp: Hyper) -> LearnerState:
         params = init_params(jax.random.fold_in(key, 0))
-        replay = belief and ring.empty(whole_trials.replayed_like(env), run.vae.capacity)
+        replay = room and ring.empty(whole_trials.replayed_like(env), room.trials)
         key = jax.random.fold_in(key, 1)
         zero = jnp.zeros((), jnp.int32)
         return LearnerState(params, way.init(params, hp), replay, key, zero, hp)
@@ -124,8 +125,8 @@ def learner(
             workers = phased.remember(params, workers, so_far, k)
             workers, rollout = live(params, workers, k)
             so_far = phased.put(so_far, rollout.transitions, k)
-            if belief:
-                replay = phased.store(replay, whole_trials.replayed(so_far), run.vae.replay, k)
+            if room:
+                replay = phased.store(replay, whole_trials.replayed(so_far), room.mode, k)
             params, learned, metrics = way.learn(
                 params, learned, rollout, replay, phased.key(key_learn, k), hp
             )

@@ -10,12 +10,12 @@ from jax import lax
 
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Hyper, Metrics
-from jaxmeta.config.options import PPO
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.nn.optimisers import by_group, descend, part
 from jaxmeta.nn.running_statistics import merge, merge_returns, no_samples, scale_down
 from jaxmeta.rl.actor_critic import Recurrent, Sequences, sequences
+from jaxmeta.rl.options import PPO
 from jaxmeta.rl.policy_gradient import GROUPS, Counted, Learned, PolicyLearner, as_paid
 from jaxmeta.rl.returns import targets
 from jaxmeta.rollout import Rollout

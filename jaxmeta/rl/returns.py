@@ -6,9 +6,9 @@ from jax import lax
 
 from jaxmeta.agent import Transition
 from jaxmeta.axes import scan
-from jaxmeta.config.options import A2C, PPO
 from jaxmeta.env import Array
 from jaxmeta.rl.actor_critic import Evaluated
+from jaxmeta.rl.options import A2C, PPO
 
 
 def gae(

@@ -15,11 +15,11 @@ from jax import lax
 
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Metrics
-from jaxmeta.config.options import SAC
 from jaxmeta.env import Array, Box, Env, Key
 from jaxmeta.errors import ConfigError
 from jaxmeta.nn.networks import Linear, call, example_action, example_obs
 from jaxmeta.nn.optimisers import by_group, descend, part
+from jaxmeta.rl.options import SAC
 
 LOG_STD = (-20.0, 2.0)  # range of the actor's log-deviation
 GROUPS = ("actor", "critics")

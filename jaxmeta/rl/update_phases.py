@@ -29,7 +29,7 @@ class Phases(NamedTuple):
     Attributes:
       length: steps of a phase.
       key: (key, k) -> the phase's own key.
-      nothing: (live, *args) -> what `so_far` begins with; live(*args) returns workers, and the
+      nothing: `(live, *args)` -> what `so_far` begins with; `live(*args)` returns workers and the
         rollout of a phase. It is only looked at.
       put: (so_far, transitions of phase k, k) -> so_far, the trial up to there.
       recall: (observe, start, so_far [T, ...] of one worker, k) -> its memory at the start of
@@ -52,8 +52,9 @@ class Phases(NamedTuple):
 
 def phases(env: Trial, run: Run, agent: Agent) -> Phases:
     """Return what the run asks for (`ppo.update`)."""
-    if run.ppo is not None and run.ppo.update == "episode":
-        return of_episodes(env, agent, run.ppo.memory)
+    ppo = run.get("ppo")
+    if ppo is not None and ppo.update == "episode":
+        return of_episodes(env, agent, ppo.memory)
     return of_trials(env)
 
 

@@ -4,11 +4,11 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
+from jaxmeta.config import resolve
+from jaxmeta.config.fields import before
 from jaxmeta.config.foreign_text import shown
-from jaxmeta.config.options import ADDED, SECTIONS, TRACED
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 
@@ -61,10 +61,12 @@ def seed_count(seeds: Iterable[int] | int | None) -> int | None:
 def digest(run: Run) -> str:
     """Return a short hash of a configuration: its directory's name.
 
-    A field added to the library later changes no name, while it does what was done before.
+    A field added to the library later changes no name, while it does what was done before. Names
+    and values alone count: a run that was read from a file has the same.
     """
+    younger = resolve.values_before() | before(Run)
     fields = run.fields().items()
-    return short_hash({k: v for k, v in fields if k not in ADDED or v != ADDED[k]})
+    return short_hash({k: v for k, v in fields if k not in younger or v != younger[k]})
 
 
 def short_hash(value: Any) -> str:
@@ -74,9 +76,7 @@ def short_hash(value: Any) -> str:
 
 def structure(run: Run) -> tuple[tuple[str, Any], ...]:
     """Return the fields that decide a program's shapes and code; the others are traced."""
-    traced = {
-        f"{name}.{f.name}" for name in TRACED for f in fields(SECTIONS[name]) if f.type is float
-    }
+    traced = set(run.traced())
     return tuple((name, value) for name, value in run.fields().items() if name not in traced)
 
 

@@ -34,7 +34,8 @@ def train_together(
     hosts.require_alone("a sweep, which has processes of its own")
     (seeds,) = {run.seeds for run in folders.values()}
     mesh = seed_mesh(seeds * len(folders))  # before anything else uses JAX
-    world, algorithm = build(next(iter(folders.values())))
+    coded = {path: run.with_code() for path, run in folders.items()}
+    world, algorithm = build(next(iter(coded.values())))
 
     def deliver(update: int, trained: Trained) -> None:
         for i, folder in enumerate(folders):
@@ -46,8 +47,8 @@ def train_together(
 
     how = How(watch, period(checkpoint_every))
     with claim.locked(path), stop_requests() as stop_asked:
-        open_writer = lambda *told: SweepWriter(path, folders, *told)
-        train_members(folders, path, mesh, world, algorithm, open_writer, how, stop_asked, deliver)
+        open_writer = lambda *told: SweepWriter(path, coded, *told)
+        train_members(coded, path, mesh, world, algorithm, open_writer, how, stop_asked, deliver)
 
 
 def run_program(

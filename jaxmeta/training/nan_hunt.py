@@ -52,6 +52,7 @@ def find_nan(
     hosts.require_alone("the search for a NaN")
     claim.check(run, path)
     mesh = seed_mesh(run.seeds)  # before anything else uses JAX
+    run = run.with_code(env, method)
     world, algorithm = build(run, env, method)
     who = members(run)
     like = {COURSE: course_like(who, algorithm)}

@@ -69,7 +69,7 @@ def read_result(path: Path, env: Env | None = None, method: Method | None = None
       ConfigError: it holds no run, or no checkpoint yet.
       CheckpointError: all its checkpoints are damaged.
     """
-    run = reading.read_run(path)
+    run = reading.read_run(path).with_code(env, method)
     _, algorithm = build(run, env, method)
     folder = path / layout.CHECKPOINTS
     found = checkpoint.newest_whole(folder, {AGENT: trained_like(members(run), algorithm)})
@@ -149,6 +149,7 @@ def result_for_all(path: Path, run: Run, env: Env | None, method: Method | None)
 
     if hosts.count() == 1:
         return read_result(path, env, method)
+    run = run.with_code(env, method)
     _, algorithm = build(run, env, method)
     facts, trained = hosts.shared(read, trained_like(members(run), algorithm))
     return Result(

@@ -18,7 +18,7 @@ from jaxmeta.config.run import Run
 from jaxmeta.config.save_period import Period, period
 from jaxmeta.devices import hosts
 from jaxmeta.devices.compilation_cache import keep_programs
-from jaxmeta.devices.memory_budget import Bound, require_room
+from jaxmeta.devices.memory_budget import require_room
 from jaxmeta.devices.seed_axis import ask_for_mesh, device_mesh, device_names
 from jaxmeta.env import Env
 from jaxmeta.errors import CheckpointError, Preempted
@@ -91,13 +91,14 @@ def train(
             except CheckpointError as error:  # the last updates can be repeated
                 log.warning("%s", error)
         devices = device_mesh(run, wanted)
-        world, algorithm = build(run, env, method)
+        coded = run.with_code(env, method)
+        world, algorithm = build(coded, env, method)
         with contextlib.ExitStack() as stack:
             hosts.by_first(lambda: stack.enter_context(claim.locked(path)), None)
             asked = stack.enter_context(stop_requests())
             hosts.told(lambda: claim.check(run, path))  # once more: now nobody else can write
-            open_writer = lambda *told: RunWriter(run, path, *told)
-            train_members({path: run}, path, devices, world, algorithm, open_writer, how, asked)
+            open_writer = lambda *told: RunWriter(coded, path, *told)
+            train_members({path: coded}, path, devices, world, algorithm, open_writer, how, asked)
         return result_for_all(path, run, env, method)
 
 
@@ -134,7 +135,7 @@ def train_members(
     trained = trained_like(who, algorithm)
     course = course_like(who, algorithm)
     replay = getattr(course.state, "replay", None)
-    room = lambda: require_room(course, replay, together.seeds, replay_bound(together), mesh)
+    room = lambda: require_room(course, replay, together.seeds, together.replay_bound, mesh)
     hosts.told(room)  # one verdict for all
     like = {COURSE: course, AGENT: trained}
     restored = restore_for_all(path, list(folders), like, facts)
@@ -158,13 +159,6 @@ def train_members(
             )  # fmt: skip
             session.go(stop_asked)
         deliver(journey.update, jax.device_get(session.trained()))
-
-
-def replay_bound(run: Run) -> Bound | None:
-    """Return what decides the size of the run's replay."""
-    if run.rl == "sac":
-        return Bound("replay.mebibytes", run.replay.mebibytes, 2**20)
-    return Bound("vae.capacity", run.vae.capacity, None) if run.vae else None
 
 
 def facts_of(run: Run, mesh: jax.sharding.Mesh) -> dict[str, Any]:

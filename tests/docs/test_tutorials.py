@@ -41,14 +41,26 @@ def follow(page, everything):
     return space
 
 
+def refusal(words, capsys):
+    """Return the one line that a bad command line gets."""
+    capsys.readouterr()
+    assert main(words) == 2
+    return capsys.readouterr().err
+
+
 def test_the_documented_environment_is_the_one_of_the_tests():
     (bandit,) = [b for b in blocks(DOCS / "tutorial" / "environment.md") if b.file]
     assert bandit.text == (ROOT / "tests" / "foreign" / "bandit.py").read_text()
 
 
-def test_an_environment_in_one_file(empty):
+def test_an_environment_in_one_file(empty, capsys):
     space = follow(DOCS / "tutorial" / "environment.md", everything=False)
     assert list(space["played"].returns) == [4, 4] or list(space["played"].returns) == [3, 4]
+    assert [*space["table"]["env.pulls"]] == [2, 4]
+    assert len(list((empty / "runs" / "pulls" / "programs").iterdir())) == 2
+    assert max(space["table"]["train_return_greedy"][:1]) <= 2
+    bad = ["train", "bandit.py:make", "--method", "rl2", "--env.pulls", "0"]
+    assert refusal(bad, capsys) in (DOCS / "tutorial" / "environment.md").read_text()
 
 
 def test_from_gymnax_to_gymnasium(empty):
@@ -61,7 +73,7 @@ def test_from_gymnax_to_gymnasium(empty):
     assert (steps.env_reward == 1).all() and 10 < len(steps.last) <= 100
 
 
-def test_a_method_in_one_file(empty):
+def test_a_method_in_one_file(empty, capsys):
     (empty / "bandit.py").write_text((ROOT / "tests" / "foreign" / "bandit.py").read_text())
     space = follow(DOCS / "tutorial" / "method.md", everything=False)
     updates = range(51_200 // (32 * 2 * 4))
@@ -69,6 +81,10 @@ def test_a_method_in_one_file(empty):
     last = space["result"].metrics[-1]
     assert last["entropy_coef"] == pytest.approx(sum(fading) / len(fading), rel=1e-5)
     assert last["return_train"] > 3
+    assert [*space["table"]["fading.half_life"]] == [20, 500]
+    assert len(list((empty / "runs" / "half-lives" / "programs").iterdir())) == 1
+    bad = ["train", "bandit.py:make", "--method", "fading_rl2.py", "--fading.half_life", "0"]
+    assert refusal(bad, capsys) in (DOCS / "tutorial" / "method.md").read_text()
 
 
 def test_a_sweep_from_python_and_from_a_file(empty, capsys):

@@ -6,7 +6,14 @@ Nothing but the reward tells the arms apart, so one pull is all that an agent mu
 import jax
 import jax.numpy as jnp
 
-from jaxmeta import Binary, Box, Discrete, Env, mdp_step
+from jaxmeta import Binary, Box, Discrete, Env, count, mdp_step, section
+
+
+@section("env")
+class Options:
+    """The bandit's own options."""
+
+    pulls: int = count(4, "pulls of an episode")
 
 
 class Bandit(Env):
@@ -15,8 +22,10 @@ class Bandit(Env):
     obs_space = Box((1,), 0, 1)
     action_space = Discrete(2)
     reward = Binary(low=0.0, high=1.0)
-    horizon = 4  # pulls of an episode
     fixed_length = True  # no episode ends before the horizon
+
+    def __init__(self, options):
+        self.options, self.horizon = options, options.pulls
 
     def sample_task(self, key, split):
         """Return a task drawn from a split; this family has only one, "train"."""
@@ -41,6 +50,9 @@ class Bandit(Env):
         return jnp.float32(self.horizon)
 
 
-def make() -> Env:
+def make(options=None) -> Env:
     """Return the environment: what `bandit.py:make` names."""
-    return Bandit()
+    return Bandit(options or Options())
+
+
+make.options = Options

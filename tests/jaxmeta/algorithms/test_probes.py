@@ -17,11 +17,12 @@ from experiments.__main__ import main
 from jaxmeta.agent import Agent, Belief, Gaussian
 from jaxmeta.algorithm import hyper, sample_tasks
 from jaxmeta.axes import WORKERS
-from jaxmeta.config.options import VAE, Imagination
+from jaxmeta.beliefs.options import VAE
 from jaxmeta.config.run import Run
 from jaxmeta.devices.seed_axis import over_seeds, seed_mesh
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture
+from jaxmeta.imagination.options import Imagination
 from jaxmeta.replay.whole_trials import replayed
 from jaxmeta.rollout import collect
 from jaxmeta.rundir import reading

@@ -19,8 +19,8 @@ from jaxmeta.beliefs.gaussian_mixture import (
     priors,
     two_moments,
 )
+from jaxmeta.beliefs.options import Inference
 from jaxmeta.beliefs.variational import chained_kl
-from jaxmeta.config.options import Inference
 
 KEY = jax.random.key(0)
 S, B, K, L = 4, 3, 2, 3

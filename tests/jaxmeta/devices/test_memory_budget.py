@@ -12,7 +12,6 @@ from jaxmeta.devices.seed_axis import mesh_of, seed_mesh
 from jaxmeta.errors import ConfigError
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled import course_like, members
-from jaxmeta.training.train_run import replay_bound
 from tests.tiny import tiny_run
 
 COPIES = 2  # of all seeds, on two devices and for a checkpoint
@@ -24,7 +23,7 @@ def like(run):
 
 def require_room(course, run, mesh):
     replay = getattr(course.state, "replay", None)
-    memory_budget.require_room(course, replay, run.seeds, replay_bound(run), mesh)
+    memory_budget.require_room(course, replay, run.seeds, run.replay_bound, mesh)
 
 
 def give(monkeypatch, free):

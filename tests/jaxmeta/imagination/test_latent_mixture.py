@@ -12,10 +12,12 @@ from scipy.stats import kstest
 import jaxmeta
 from envs.gridworld import gridworld
 from jaxmeta.agent import Agent
+from jaxmeta.beliefs.options import VAE
 from jaxmeta.beliefs.variational import variational_belief
-from jaxmeta.config.options import VAE, Imagination, Networks
 from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture, mixture_weights
+from jaxmeta.imagination.options import Imagination
 from jaxmeta.nn.networks import Encoder
+from jaxmeta.nn.options import Networks
 from jaxmeta.rollout import collect
 from jaxmeta.trial import trial
 

@@ -7,10 +7,11 @@ import pytest
 
 import jaxmeta
 from jaxmeta.algorithm import hyper
+from jaxmeta.beliefs.options import VAE
 from jaxmeta.beliefs.reward_decoders import RewardDecoder
-from jaxmeta.config.options import VAE, Networks
 from jaxmeta.env import Box, Discrete
 from jaxmeta.nn.networks import Encoder, Linear, Policy, call
+from jaxmeta.nn.options import Networks
 
 SIZES = Networks(state_embedding=8, action_embedding=4, reward_embedding=3, hidden=16, head=5)
 

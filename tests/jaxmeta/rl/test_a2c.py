@@ -7,10 +7,10 @@ import pytest
 
 from jaxmeta.agent import Transition
 from jaxmeta.algorithm import hyper  # noqa: F401 - makes the sections pytrees
-from jaxmeta.config.options import A2C
 from jaxmeta.nn.optimisers import by_group, descend
 from jaxmeta.rl.a2c import a2c_loss, encoder_optimiser, policy_optimiser
 from jaxmeta.rl.actor_critic import Evaluated
+from jaxmeta.rl.options import A2C
 
 T, W = 6, 3
 HP = A2C(gamma=0.9, gae_lambda=0.8, value_coef=0.6, entropy_coef=0.05)

@@ -8,9 +8,9 @@ import pytest
 
 import jaxmeta
 from jaxmeta.agent import greedy
-from jaxmeta.config.options import Networks
 from jaxmeta.env import Box, Discrete, Env, Real, mdp_step
 from jaxmeta.nn.gru import gru_unroll
+from jaxmeta.nn.options import Networks
 from jaxmeta.rl.actor_critic import recurrent
 from jaxmeta.rollout import collect
 from jaxmeta.trial import trial

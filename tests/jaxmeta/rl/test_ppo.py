@@ -9,8 +9,8 @@ import pytest
 import rlax
 
 from jaxmeta.algorithm import hyper
-from jaxmeta.config.options import PPO
 from jaxmeta.rl import ppo
+from jaxmeta.rl.options import PPO
 from jaxmeta.rl.policy_gradient import GROUPS
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled import initial_states, members

@@ -12,9 +12,9 @@ from scipy.linalg import solve_discrete_are
 
 from jaxmeta import Box
 from jaxmeta.algorithm import hyper  # noqa: F401 - makes the sections pytrees
-from jaxmeta.config.options import SAC
 from jaxmeta.errors import ConfigError
 from jaxmeta.rl import sac
+from jaxmeta.rl.options import SAC
 from tests.probes import Sign, Steer
 
 HP = SAC(layers=(8, 8), obs_embedding=4, belief_embedding=3, max_grad_norm=1e9)
