@@ -18,6 +18,14 @@ def two_episodes(**fields):
     return Run(method="rl2", **fields).replace({"trial.episodes": 2})
 
 
+def on_record(run, **names):
+    """Return a run as its folder has it, on an environment or by a method with other names.
+
+    Of a file that need not exist: what a folder names is not executed.
+    """
+    return Run.from_json(json.dumps(run.fields() | names))
+
+
 def write_run(
     path, run, train, test, *, tests=("test",), reached="1.0", best=25.0, logged=LOGGED, **manifest
 ):

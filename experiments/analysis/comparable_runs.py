@@ -1,4 +1,4 @@
-"""Which runs may be compared: those on one version of the environment and of every package."""
+"""Which runs may be compared: those on one environment, and on one version of every package."""
 
 import hashlib
 from pathlib import Path
@@ -18,9 +18,10 @@ def describe(origin: Origin | None) -> list[str]:
     """Return in words what a run comes from."""
     if origin is None:
         return ["no readable manifest"]
-    version, packages = origin
+    version, packages, options = origin
     return [
         "environment from a file" if version is None else f"environment version {version}",
+        *options,
         *(packages or ["no package's version"]),
     ]
 
@@ -43,12 +44,12 @@ def folder_name(origin: Origin | None) -> str:
     if origin is None:
         return "figures-unknown"
     version = "none" if origin.env_version is None else origin.env_version
-    packages = hashlib.sha256(repr(origin.versions).encode()).hexdigest()
-    return f"figures-env-{version}-versions-{packages[:12]}"
+    rest = repr(origin.versions) + "".join(origin.options)
+    return f"figures-env-{version}-versions-{hashlib.sha256(rest.encode()).hexdigest()[:12]}"
 
 
 def mixed(results: list[Results]) -> str:
     """Return a warning for a table or figure of runs that differ, otherwise nothing."""
     if len({result.origin for result in results}) < 2:
         return ""
-    return "Mixed: these runs differ in the environment's version or in a package's."
+    return "Mixed: these runs differ in the environment, in its version, or in a package's."

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmeta.config import code_files, registry
+from jaxmeta.config.foreign_text import shown
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, manifest, reading
@@ -43,6 +44,7 @@ class Origin(NamedTuple):
     # "jax 0.10.2" of each package that the numbers come from, or "jax 0.10.2 then 0.11.0" where
     # the run was resumed under another; empty: not recorded.
     versions: tuple[str, ...]
+    options: tuple[str, ...] = ()  # "env.radius = 0.3" of each option that the environment has
 
 
 class Manifest(NamedTuple):
@@ -128,7 +130,7 @@ def read_results(path: Path) -> Results:
       ConfigError: it holds no run.
     """
     run = reading.read_run(path)
-    told = read_manifest(path, run.env)
+    told = read_manifest(path, run)
     begun = all((path / file).is_file() for file in FILES)
     tasks = reading.read_tasks(path) if begun else []
     table = reading.read_evaluation(path) if begun else NO_ROWS
@@ -145,36 +147,37 @@ def read_results(path: Path) -> Results:
     )
 
 
-def read_manifest(path: Path, env: str) -> Manifest:
+def read_manifest(path: Path, run: Run) -> Manifest:
     """Return a run's manifest; a missing or bad one has no origin and names no dead seeds."""
     try:
         found = reading.read_manifest(path)
         if not found:
             return Manifest("without a manifest", None, {})
-        return Manifest(found["status"], origin(found, env), reading.dead_seeds(path))
+        return Manifest(found["status"], origin(found, run), reading.dead_seeds(path))
     except (ConfigError, AttributeError, LookupError, TypeError, ValueError):
         return Manifest("with an unreadable manifest", None, {})
 
 
-def origin(found: dict[str, Any], env: str) -> Origin:
+def origin(found: dict[str, Any], run: Run) -> Origin:
     """Return what a run comes from, by its manifest.
 
     Raises:
       ConfigError: an unknown environment.
       ValueError: no version of the environment, or of a package.
     """
-    version = found.get("env_version", None if code_files.is_file(env) else FIRST_VERSION)
+    version = found.get("env_version", None if code_files.is_file(run.env) else FIRST_VERSION)
     if not isinstance(version, int | None):
         raise ValueError(f"env_version = {version!r}")
     changes = [entry.get("changed", {}) for entry in found.get("resumed_from", [])]
     later = [changed["versions"][1] for changed in changes if "versions" in changed]
-    simulated = registry.env_spec(env).simulated
+    simulated = registry.env_spec(run.env).simulated
     made = [counted(versions, simulated) for versions in (found.get("versions", {}), *later)]
     words = []
     for package in sorted({name for versions in made for name in versions}):
         course = [versions.get(package, "unknown") for versions in made]
         words.append(f"{package} {' then '.join(word for word, _ in groupby(course))}")
-    return Origin(version, tuple(words))
+    options = [f"{k} = {shown(v)}" for k, v in run.fields().items() if k.startswith("env.")]
+    return Origin(version, tuple(words), tuple(options))
 
 
 def counted(versions: dict[str, str], simulated: bool) -> dict[str, str]:

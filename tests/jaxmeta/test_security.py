@@ -15,7 +15,7 @@ from experiments.__main__ import main
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
-from tests.written import two_episodes, write_run
+from tests.written import on_record, two_episodes, write_run
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
@@ -189,9 +189,9 @@ def stranger(tmp_path_factory):
     base = tmp_path_factory.mktemp("stranger")
     marker, home, folder = base / "marker", base / "home", base / "run"
     home.mkdir()
-    two = {"trial.episodes": 2}
-    hostile(folder / ENV, Run(env="./evil.py:make", method="rl2").replace(two), marker)
-    hostile(folder / METHOD, Run(env="gridworld", method="evil.py").replace(two), marker)
+    plain = two_episodes(frames=100_000)
+    hostile(folder / ENV, on_record(plain, env="./evil.py:make"), marker)
+    hostile(folder / METHOD, on_record(plain, method="evil.py"), marker)
     hostile(folder / NONE, two_episodes(), marker)
     places = {"HOME": str(home), "MPLCONFIGDIR": str(home), "TMPDIR": str(home)}
     done = subprocess.run(

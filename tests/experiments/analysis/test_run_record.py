@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from experiments.analysis.comparable_runs import differences, folder_name
 from experiments.analysis.run_record import Death, Manifest, Origin, read_manifest, read_results
 from jaxmeta.rundir import layout
-from tests.written import two_episodes, write_manifest, write_run
+from tests.written import on_record, two_episodes, write_manifest, write_run
 
 VERSIONS = {"jax": "0.10.2", "numpy": "2.4.6"}
 ROBOT = "ant-goal"
@@ -16,7 +18,7 @@ ROBOT = "ant-goal"
 
 def read(path, env="gridworld", **manifest):
     write_manifest(path, **manifest)
-    return read_manifest(path, env)
+    return read_manifest(path, on_record(two_episodes(), env=env, rl="a2c"))
 
 
 def test_a_manifest_is_read(tmp_path):
@@ -47,6 +49,20 @@ def test_physics_counts_where_there_is_any(tmp_path):
     # Manifests that are older than this were all written beside MuJoCo 3.17.0.
     assert made(ROBOT, VERSIONS) == made(ROBOT, mujoco("3.17.0"))
     assert "mujoco-mjx 3.17.0" in made(ROBOT, VERSIONS).versions
+
+
+def test_options_of_the_environment_count(tmp_path):
+    write_manifest(tmp_path, versions=VERSIONS)
+    run = on_record(two_episodes(), env="env.py:make")
+    radii = [on_record(run, **{"env.radius": radius}) for radius in (0.3, 0.5, 0.3)]
+    a, b, c = (read_manifest(tmp_path, run).origin for run in radii)
+    assert a == c != b
+    assert a.options == ("env.radius = 0.3",)
+    results = [
+        SimpleNamespace(origin=origin, path=Path(name)) for origin, name in ((a, "a"), (b, "b"))
+    ]
+    assert differences([[result] for result in results])[1] == "  b: env.radius = 0.5"
+    assert folder_name(a) != folder_name(b)
 
 
 def test_a_run_resumed_under_other_versions_is_like_no_run_under_one(tmp_path):
@@ -95,7 +111,7 @@ def test_a_bad_manifest_has_no_origin(manifest, tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
 def test_a_manifest_that_is_none_has_no_origin(text, tmp_path):
     (tmp_path / layout.MANIFEST).write_text(text)
-    assert read_manifest(tmp_path, "gridworld").origin is None
+    assert read_manifest(tmp_path, two_episodes()).origin is None
 
 
 def test_dead_seeds_have_no_part_in_the_evaluation(tmp_path):

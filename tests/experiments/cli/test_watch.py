@@ -14,7 +14,14 @@ from experiments.__main__ import main
 from experiments.analysis.run_record import read_results
 from experiments.cli import watch
 from jaxmeta.rundir import claim, layout, reading
-from tests.written import cut_short, two_episodes, write_manifest, write_metrics, write_run
+from tests.written import (
+    cut_short,
+    on_record,
+    two_episodes,
+    write_manifest,
+    write_metrics,
+    write_run,
+)
 
 LOGGED = [
     {"seed": seed, "frames": frames, "wall_s": frames / 50, "frames_per_s": 100.0}
@@ -193,7 +200,7 @@ def test_a_terminal_gets_a_picture(path, monkeypatch):
 
 
 def test_an_environment_from_a_file_is_not_executed(tmp_path):
-    run = two_episodes(env=f"{tmp_path}/env.py:make", frames=2000)
+    run = on_record(two_episodes(frames=2000), env=f"{tmp_path}/env.py:make")
     path = write_run(tmp_path / "a", run, [[1]], [[1]], reached="", status="finished")
     first, _, evaluation = watch.lines(read_results(path))
     assert "of 2,000 frames" in first

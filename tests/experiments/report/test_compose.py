@@ -12,7 +12,7 @@ from experiments.__main__ import main
 from experiments.report.compose import report
 from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir import layout
-from tests.written import cut_short, two_episodes, write_run
+from tests.written import cut_short, on_record, two_episodes, write_run
 
 
 def both(*stems):
@@ -140,7 +140,7 @@ def words(capsys):
 
 def one_seed(path, value=1.0, *, seeds=1, learn="train", train=None, test=None, **manifest):
     """Write a run without maps, which are slow: its environment is a file, which is not there."""
-    run = two_episodes(env="nowhere.py:make", seeds=seeds, train_split=learn)
+    run = on_record(two_episodes(seeds=seeds, train_split=learn), env="nowhere.py:make")
     train = [[value]] if train is None else train
     test = [[value]] if test is None else test
     return write_run(path, run, train, test, **manifest)
