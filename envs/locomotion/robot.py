@@ -36,7 +36,7 @@ class Robot(Env):
     horizon = 200
     splits = ("train", "test")
     simulated = True
-    robot: str  # see robots.py
+    robot: str  # see robot_models.py
     forces = False  # whether states have contact forces
 
     def __init__(self, backend: str = "auto"):

@@ -24,8 +24,11 @@ def executed(env: str, method: str) -> tuple[registry.EnvSpec, registry.MethodSp
     Raises:
       ConfigError: an unknown name, or no such file; nothing was executed.
     """
-    registry.env_spec(env), registry.method_spec(method)
-    for field, name in (("env", env), ("method", method)):
+    for field, name, find in (
+        ("env", env, registry.env_spec),
+        ("method", method, registry.method_spec),
+    ):
+        find(name)
         code_files.require_file(field, name)
     return executed_env(env), executed_method(method)
 
@@ -160,6 +163,8 @@ def on_record(env: str, method: str, rl: str, flat: Mapping[str, Any]) -> Sectio
         foreign = of_env if section == ENV else of_method
         if section and foreign and section not in declared:
             found.setdefault(section, {})[leaf] = recorded.accepted(name, value)
+    if sum(map(len, found.values())) > recorded.MOST_FIELDS:
+        raise ConfigError(f"config.json: must have at most {recorded.MOST_FIELDS} options of files")
     sections = dict(filled(declared, {}))
     sections |= {name: Recorded(tuple(values.items())) for name, values in found.items()}
     order = [name.partition(".")[0] for name in flat if "." in name]

@@ -79,7 +79,7 @@ class Run:
         before="auto",
     )
     log_every: int = frame_count(100_000, "frames between lines of metrics.jsonl")
-    sections: resolve.Sections = field(default=(), repr=False)  # by name; empty: to be filled in
+    sections: resolve.Sections = field(default=())  # by name; empty: to be filled in
 
     def __post_init__(self) -> None:
         """Fill in the base's values and check everything."""
@@ -206,15 +206,18 @@ class Run:
         """Do what `with_code` does, for the environment's options."""
         if not code_files.is_file(self.env):
             return self
-        owner = type(env.options) if env is not None else resolve.executed_env(self.env).options
-        return self if owner in ("", None, type(None)) else self.with_classes([owner])
+        if env is None:
+            options = resolve.executed_env(self.env).options
+            return self.with_classes([options]) if options else self
+        made_with = getattr(env, "options", None)
+        return self if made_with is None else self.with_classes([type(made_with)])
 
     def with_method_code(self, method: Any = None) -> "Run":
         """Do what `with_code` does, for the method's sections."""
         if method is None and code_files.is_file(self.method):
             return self.with_classes(resolve.executed_method(self.method).sections)
-        if hasattr(method, "sections") or code_files.is_file(self.method):
-            return self.with_classes(resolve.declared_by(method))
+        if hasattr(method, "sections"):
+            return self.with_classes(method.sections)
         return self
 
     def with_classes(self, places: Iterable[Any]) -> "Run":

@@ -272,6 +272,12 @@ UNKNOWN = (
 )  # fmt: skip
 
 
+def test_what_is_on_record_is_little():
+    many = {f"mine.x{i}": i for i in range(1001)}
+    with pytest.raises(ConfigError, match="at most 1000 options of files"):
+        Run.from_json(json.dumps(everything() | many))
+
+
 def test_what_is_on_record_is_bounded_like_any_strangers():
     old = everything()
     for value in HOSTILE:

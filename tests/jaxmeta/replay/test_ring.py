@@ -10,12 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from jaxmeta.agent import Transition
-from jaxmeta.replay import ring, whole_trials
+from jaxmeta.replay import ring
 
 CAPACITY = 5
+
+
 EXAMPLE = {"id": jnp.zeros((), jnp.int32), "cells": jnp.zeros((3, 2), jnp.int8)}
+
+
 add = jax.jit(ring.add, static_argnames="mode")
+
+
 sample = jax.jit(ring.sample, static_argnums=2)
 
 
@@ -86,15 +91,3 @@ def test_every_array_keeps_its_own_dtype_and_shape():
     assert replay.data["cells"].shape == (CAPACITY, 3, 2)
     assert replay.data["cells"].dtype == jnp.int8
     assert add(replay, rows(0, 2), mode="ring").data["cells"].dtype == jnp.int8
-
-
-def test_replay_keeps_each_workers_first_trial_trajectory_major():
-    over = np.zeros((8, 3), bool)
-    over[7, 0] = over[2, 1] = over[5, 1] = True  # worker 2's trial has no end in sight
-    step = np.arange(8 * 3, dtype=np.float32).reshape(8, 3)
-    obs = np.stack([step, -step], axis=-1)
-    tr = Transition(obs, step, step + 1, obs + 2, obs + 3, over, over, 1 - over, step + 4)
-    kept = whole_trials.replayed(jax.tree.map(jnp.asarray, tr))
-    np.testing.assert_array_equal(kept.valid, np.arange(8) < np.array([[8], [3], [8]]))
-    for name in ("obs", "action", "reward", "next_obs", "seen"):
-        np.testing.assert_array_equal(getattr(kept, name), getattr(tr, name).swapaxes(0, 1))
