@@ -1,5 +1,6 @@
 """Small runs of every method, and their compiled programs, shared by the tests."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -60,6 +61,12 @@ def tiny_run(method: str, overrides: dict[str, Any] | None = None, **chosen: Any
     for section, fields in by_section.items():
         sizes |= fields if run.get(section) else {}
     return run.replace({"workers": 4, "seeds": 2} | sizes | (overrides or {}))
+
+
+def with_sections(run: Run, **sections: Any) -> Run:
+    """Return the run with whole sections in place of its own."""
+    kept = tuple((name, sections.get(name, section)) for name, section in run.sections)
+    return dataclasses.replace(run, sections=kept)
 
 
 class Program(NamedTuple):

@@ -4,7 +4,8 @@ import csv
 import json
 
 from jaxmeta.config.run import Run
-from jaxmeta.rundir import layout
+from jaxmeta.rundir import layout, manifest
+from jaxmeta.rundir.run_writer import RunWriter
 
 TRAIN, TEST = [[0, 2], [6, 6]], [[3, 0], [3, 1], [3, 2]]
 RETURN_TASKS = [
@@ -59,6 +60,19 @@ def write_run(
                             row = (1000 * e, seed, policy, split, i, episode, 1, paid, hit)
                             writer.writerow(row)
     return path
+
+
+WRITTEN = Run(method="rl2", frames=1920)
+
+
+def write_with_writer(path, status):
+    """Write a directory of WRITTEN as training does, with a line and a row."""
+    path.mkdir()
+    tasks, facts = [{"split": "train", "task": [0, 2]}], manifest.describe(["cpu"], {})
+    writer = RunWriter(WRITTEN, path, tasks, facts)
+    writer.metrics({"seed": 0, "loss": float("nan"), "frames": 1920})
+    writer.evaluation([(0, 0, "greedy", "train", 0, 1, 1, 1.5, "")])
+    writer.close(status)
 
 
 def write_manifest(path, **manifest):

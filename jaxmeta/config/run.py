@@ -130,6 +130,11 @@ class Run:
         return [getattr(section, fact)(self) for section in having]
 
     @property
+    def names_files(self) -> bool:
+        """Whether its environment or its method is code in a file, which Run() executes."""
+        return code_files.is_file(self.env) or code_files.is_file(self.method)
+
+    @property
     def group(self) -> int:
         """The number of workers that mix with each other (1 if the method does not)."""
         return next(iter(self.told("group_size")), 1)
@@ -329,9 +334,7 @@ def require_sections(run: Run, declared: resolve.Classes) -> None:
         if not isinstance(run.get(name), owner):
             raise ConfigError(f"{name} = {shown(run.get(name))}: must be a {owner.__name__}")
     for name, _ in run.sections:
-        if name not in declared and not (
-            code_files.is_file(run.env) or code_files.is_file(run.method)
-        ):
+        if name not in declared and not run.names_files:
             raise ConfigError(f"{name}: {run.method} with {run.rl} has no such section")
 
 

@@ -48,9 +48,10 @@ def refusal(words, capsys):
     return capsys.readouterr().err
 
 
-def test_the_documented_environment_is_the_one_of_the_tests():
-    (bandit,) = [b for b in blocks(DOCS / "tutorial" / "environment.md") if b.file]
-    assert bandit.text == (ROOT / "tests" / "foreign" / "bandit.py").read_text()
+@pytest.mark.parametrize("page", ["environment", "method"])
+def test_the_documented_file_is_the_one_of_the_tests(page):
+    (file,) = [b for b in blocks(DOCS / "tutorial" / f"{page}.md") if b.file]
+    assert file.text == (ROOT / "tests" / "foreign" / file.file).read_text()
 
 
 def test_an_environment_in_one_file(empty, capsys):

@@ -83,7 +83,7 @@ BAD = {
     "gridworld --workers 20": "workers = 20: must be a multiple of the group of 16",
     "gridworld --imagination.beta -1": "imagination.beta = '-1': must be a number >= 0",
     "gridworld --vae.dropout 1": "vae.dropout = '1': must be a number >= 0 and < 1",
-    "gridworld --imagination.bta 1": "did you mean --imagination.beta?",
+    "gridworld --imagination.bta 1": "did you mean imagination.beta?",
     "gridworld --method rl2 --vae.latent 3": "vae.latent: rl2 on gridworld has no such field",
     "gridworld --out /proc/nowhere": "out = /proc/nowhere: must be writable",
     "": "ENV",

@@ -116,7 +116,7 @@ def test_two_test_splits_have_columns_each(tmp_path, capsys):
 def test_an_environment_without_goals_has_curves_and_a_table(tmp_path, capsys):
     env = tmp_path / "env.py"
     env.write_text("raise RuntimeError('a report runs no code that a run names')")
-    run = two_episodes(env=f"{env}:make")
+    run = on_record(two_episodes(), env=f"{env}:make")
     path = write_run(tmp_path / "a", run, [[2.0]], [[1.0]], reached="", best=None)
     found = report([path])
     assert {file.name for file in found.files} == DRAWN | PAGE
@@ -140,7 +140,8 @@ def words(capsys):
 
 def one_seed(path, value=1.0, *, seeds=1, learn="train", train=None, test=None, **manifest):
     """Write a run without maps, which are slow: its environment is a file, which is not there."""
-    run = on_record(two_episodes(seeds=seeds, train_split=learn), env="nowhere.py:make")
+    run = two_episodes(seeds=seeds, train_split=learn, frames=10_000_000)
+    run = on_record(run, env="nowhere.py:make")
     train = [[value]] if train is None else train
     test = [[value]] if test is None else test
     return write_run(path, run, train, test, **manifest)

@@ -12,7 +12,7 @@ import pytest
 from experiments.analysis.summary import estimate
 from experiments.report import page
 from experiments.report.compose import report
-from tests.written import two_episodes, write_run
+from tests.written import on_record, two_episodes, write_run
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -23,9 +23,10 @@ BROWSER = next(
 def written(tmp_path_factory):
     """Return the folder of a report on RL2 and Mixreg; maps are left out, as they need agents."""
     folder = tmp_path_factory.mktemp("a folder")
-    env = {"env": "nowhere.py:make", "seeds": 2}
-    write_run(folder / "rl2", two_episodes(**env), [[1, 20], [2, 22]], [[0, 12], [0, 14]])
-    mixreg = two_episodes(**env, train_split="oracle")
+    env = {"env": "nowhere.py:make"}
+    rl2 = on_record(two_episodes(seeds=2), **env)
+    write_run(folder / "rl2", rl2, [[1, 20], [2, 22]], [[0, 12], [0, 14]])
+    mixreg = on_record(two_episodes(seeds=2, train_split="oracle"), **env)
     write_run(folder / "or|acle <b>", mixreg, [[1, 24], [2, 25]], [[0, 20], [0, 22]])
     report([folder])
     return folder

@@ -108,7 +108,7 @@ def test_varibads_encoder_receives_the_rl_gradient():
     moved = {}
     for coefficient in (0.1, 5.0):
         a2c = dataclasses.replace(state.hp.a2c, entropy_coef=jnp.float32(coefficient))
-        hp = state.hp._replace(a2c=a2c)
+        hp = state.hp.replace(a2c=a2c)
         moved[coefficient] = jax.jit(algorithm.step)(state._replace(hp=hp))[0].params["encoder"]
     with pytest.raises(AssertionError):
         chex.assert_trees_all_equal(moved[0.1], moved[5.0])

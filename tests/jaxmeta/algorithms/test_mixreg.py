@@ -101,6 +101,6 @@ def test_the_dominant_share_is_at_least_a_half_and_traced():
     """Another alpha changes the update, not the program."""
     *_, algorithm, state = lively("mixreg")
     step = jax.jit(chex.assert_max_traces(algorithm.step, n=1))
-    changed = state.hp._replace(mixing=type(state.hp.mixing)(alpha=jnp.float32(0.2)))
+    changed = state.hp.replace(mixing=type(state.hp.mixing)(alpha=jnp.float32(0.2)))
     losses = [float(step(state._replace(hp=hp))[1]["value_loss"]) for hp in (state.hp, changed)]
     assert losses[0] != losses[1]

@@ -29,7 +29,7 @@ from jaxmeta.rundir import reading
 from jaxmeta.training.build import build
 from jaxmeta.trial import trial
 from tests import probes
-from tests.foreign.bandit import Bandit, make
+from tests.foreign.bandit import make
 
 PROBES, BANDIT = probes.__file__, f"{Path(__file__).parents[2] / 'foreign' / 'bandit.py'}:make"
 SIZES = {
@@ -112,7 +112,7 @@ def best_blind_return(env):
 
 @pytest.mark.parametrize(
     ("env", "bound"),
-    [(probes.Sign(), 0.25), (Bandit(), 2.0), (probes.Oracle(), 0.5), (probes.Corridor(), 1.5)],
+    [(probes.Sign(), 0.25), (make(), 2.0), (probes.Oracle(), 0.5), (probes.Corridor(), 1.5)],
     ids=lambda x: type(x).__name__,
 )
 def test_without_its_ability_a_probe_cannot_be_passed(env, bound):

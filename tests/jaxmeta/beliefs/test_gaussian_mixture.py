@@ -10,6 +10,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from jaxmeta.agent import Gaussian
+from jaxmeta.algorithm import traceable
 from jaxmeta.beliefs.gaussian_mixture import (
     Mixture,
     chosen,
@@ -24,7 +25,7 @@ from jaxmeta.beliefs.variational import chained_kl
 
 KEY = jax.random.key(0)
 S, B, K, L = 4, 3, 2, 3
-HP = Inference(kl_weight=0.3, class_weight=0.7)
+HP = traceable(Inference(kl_weight=0.3, class_weight=0.7))
 
 
 def some_mixture(k=K, seed=0):

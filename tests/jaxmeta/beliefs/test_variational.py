@@ -8,17 +8,18 @@ import pytest
 from scipy.special import log_expit
 from scipy.stats import norm
 
-import jaxmeta
 from jaxmeta.agent import Gaussian
 from jaxmeta.algorithm import hyper
 from jaxmeta.beliefs.gaussians import kl
 from jaxmeta.beliefs.options import VAE
 from jaxmeta.beliefs.variational import chained_kl, variational_belief
+from jaxmeta.config.run import Run
 from jaxmeta.env import Binary, Box, Cells, Discrete, Env, Real
 from jaxmeta.nn.networks import Encoder
 from jaxmeta.nn.options import Networks
 from jaxmeta.replay.whole_trials import Replayed
 from jaxmeta.trial import trial
+from tests.tiny import with_sections
 
 SIZES = Networks(state_embedding=6, action_embedding=3, reward_embedding=2, hidden=7, head=4)
 B, T, CELLS = 3, 8, 6
@@ -44,7 +45,7 @@ class RealWorld(World):
 def make(env=World, **vae):
     """Return a run, its belief and its parameters."""
     options = {"latent": 4, "decoder_inputs": INPUTS, "decoder_layers": (8, 5), "dropout": 0.0}
-    run = jaxmeta.Run(env="gridworld", networks=SIZES, vae=VAE(**(options | vae)))
+    run = with_sections(Run(env="gridworld"), networks=SIZES, vae=VAE(**(options | vae)))
     world = trial(env(), 2)
     encoder = Encoder(world.action_space, 3, run.networks, run.vae.latent)
     belief = variational_belief(world, run, encoder, "belief")

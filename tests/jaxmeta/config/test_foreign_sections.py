@@ -21,10 +21,13 @@ from jaxmeta.rundir import claim
 from jaxmeta.rundir.checkpoint import named
 from jaxmeta.sweeps import sweep_grid
 from jaxmeta.training.build import make_env
-from tests.pages import DOCS, blocks
 
-METHOD = next(b.text for b in blocks(DOCS / "tutorial" / "method.md") if b.file)
-ENV = next(b.text for b in blocks(DOCS / "tutorial" / "environment.md") if b.file)
+FOREIGN = Path(__file__).parents[2] / "foreign"
+METHOD = (FOREIGN / "fading_rl2.py").read_text()
+ENV = (FOREIGN / "bandit.py").read_text()
+CHANCE = "    chance: float = setting(1.0, 'of being paid', low=0.0, high=1.0)\n"
+ENV = ENV.replace("mdp_step, section", "mdp_step, section, setting")
+ENV = ENV.replace("    pulls: int", CHANCE + "    pulls: int")
 NAMES = {"env": "bandit.py:make", "method": "fading.py:make"}
 
 
@@ -83,7 +86,8 @@ def test_floats_are_leaves_whoever_knows_their_class(here):
     run = Run(**NAMES)
     hp = hyper(run)
     assert hp.fading.half_life.dtype == jnp.float32
-    assert "fading.half_life" in named(hp) and "env.pulls" not in named(hp)
+    assert "fading.half_life" in named(hp) and "env.chance" not in named(hp)
+    assert sweep_grid.structure(run) != sweep_grid.structure(run.replace({"env.chance": 0.5}))
     read = Run.from_json(run.to_json())
     assert named(hyper(read)).keys() == named(hp).keys()
 
@@ -222,9 +226,9 @@ def test_what_is_handed_over_must_have_the_runs_options(here, monkeypatch):
         make_env(run, make())
     silent = Bandit(Options())
     silent.options = None
-    with pytest.raises(ConfigError, match=r"env\.pulls = 3: .* made with None"):
+    with pytest.raises(ConfigError, match=r"env\.chance = 1\.0: .* made with None"):
         make_env(run, silent)
-    with pytest.raises(ConfigError, match=r"env\.pulls = None: .* made with 4"):
+    with pytest.raises(ConfigError, match=r"env\.chance = None: .* made with 1\.0"):
         make_env(Run(method="rl2"), make())
     sys.modules.pop("bandit")
 

@@ -9,17 +9,18 @@ import pytest
 from scipy.special import expit
 from scipy.stats import kstest
 
-import jaxmeta
 from envs.gridworld import gridworld
 from jaxmeta.agent import Agent
 from jaxmeta.beliefs.options import VAE
 from jaxmeta.beliefs.variational import variational_belief
+from jaxmeta.config.run import Run
 from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture, mixture_weights
 from jaxmeta.imagination.options import Imagination
 from jaxmeta.nn.networks import Encoder
 from jaxmeta.nn.options import Networks
 from jaxmeta.rollout import collect
 from jaxmeta.trial import trial
+from tests.tiny import with_sections
 
 SIZES = Networks(state_embedding=6, action_embedding=3, reward_embedding=2, hidden=7, head=4)
 INPUTS = ("obs", "action", "next_obs")
@@ -132,13 +133,11 @@ def test_paid_by_a_worker_all_weight_is_on_one_normal_worker_whatever_beta(weigh
 def make(boundary="terminal", **imagination):
     """Return the run, its parts and its parameters on a small gridworld trial."""
     vae = VAE(latent=LATENT, decoder_inputs=INPUTS, decoder_layers=(8, 5), dropout=0.5)
-    run = jaxmeta.Run(
-        env="gridworld",
-        workers=WORKERS,
-        networks=SIZES,
-        vae=vae,
-        imagination=Imagination(normal=3, mixture=3, **imagination),
+    imagination = Imagination(normal=3, mixture=3, **imagination)
+    run = Run(env="gridworld").replace(
+        {"imagination.normal": 3, "imagination.mixture": 3, "workers": WORKERS}
     )
+    run = with_sections(run, networks=SIZES, vae=vae, imagination=imagination)
     env = trial(gridworld(), EPISODES, boundary)
     encoder = Encoder(env.action_space, 3, run.networks, LATENT)
     belief = variational_belief(env, run, encoder, "belief")

@@ -30,7 +30,7 @@ def built():
     out = {}
     for method in ("rl2", "varibad", "ldm"):
         run = jaxmeta.Run(env="gridworld", method=method)
-        run = run.replace({"vae.capacity": 16} if run.vae else {})
+        run = run.replace({"vae.capacity": 16} if run.get("vae") else {})
         env, algorithm = jaxmeta.build(run)
         # Not under jit: the three then share their compiled pieces.
         params = algorithm.params(algorithm.init(jax.random.key(0), hyper(run)))

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from jaxmeta.agent import Transition
-from jaxmeta.algorithm import hyper  # noqa: F401 - makes the sections pytrees
+from jaxmeta.algorithm import (
+    hyper,  # noqa: F401 - makes the sections pytrees
+    traceable,
+)
 from jaxmeta.nn.optimisers import by_group, descend
 from jaxmeta.rl.a2c import a2c_loss, encoder_optimiser, policy_optimiser
 from jaxmeta.rl.actor_critic import Evaluated
 from jaxmeta.rl.options import A2C
 
 T, W = 6, 3
-HP = A2C(gamma=0.9, gae_lambda=0.8, value_coef=0.6, entropy_coef=0.05)
+HP = traceable(A2C(gamma=0.9, gae_lambda=0.8, value_coef=0.6, entropy_coef=0.05))
 loss_and_gradient = jax.jit(jax.value_and_grad(a2c_loss, has_aux=True))
 
 

@@ -6,14 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxmeta
 from jaxmeta.agent import greedy
+from jaxmeta.config.run import Run
 from jaxmeta.env import Box, Discrete, Env, Real, mdp_step
 from jaxmeta.nn.gru import gru_unroll
 from jaxmeta.nn.options import Networks
 from jaxmeta.rl.actor_critic import recurrent
 from jaxmeta.rollout import collect
 from jaxmeta.trial import trial
+from tests.tiny import with_sections
 
 SIZES = Networks(
     state_embedding=6,
@@ -69,7 +70,7 @@ def played(request):
 
     The boundary "start" tells what is seen from where the action led.
     """
-    run = jaxmeta.Run(env="gridworld", method="rl2", networks=SIZES)
+    run = with_sections(Run(env="gridworld", method="rl2"), networks=SIZES)
     env = trial(request.param(), EPISODES, "start")
     net = recurrent(env, run, SIZES.head)
     params = net.init(jax.random.key(0))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rlax
 
-from jaxmeta.algorithm import hyper
+from jaxmeta.algorithm import hyper, traceable
 from jaxmeta.rl import ppo
 from jaxmeta.rl.options import PPO
 from jaxmeta.rl.policy_gradient import GROUPS
@@ -17,7 +17,7 @@ from jaxmeta.training.compiled import initial_states, members
 from tests.tiny import tiny_run
 
 N = 40
-HP = PPO(clip=0.2, value_coef=0.6, entropy_coef=0.05)
+HP = traceable(PPO(clip=0.2, value_coef=0.6, entropy_coef=0.05))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_loss_is_policy_value_and_entropy(samples):
 
 def test_the_policys_gradient_is_rlaxs(samples):
     log_prob, value, entropy, old = samples
-    hp = PPO(clip=0.2, value_coef=0.0, entropy_coef=0.0)
+    hp = traceable(PPO(clip=0.2, value_coef=0.0, entropy_coef=0.0))
     ours = jax.grad(lambda x: ppo.ppo_loss(x, value, entropy, old, hp)[0])(log_prob)
 
     def theirs(x):
@@ -71,7 +71,7 @@ def test_advantages_are_normalised_with_the_sample_deviation():
 
 
 def test_every_epoch_reads_every_sample_once_in_an_order_of_its_own():
-    hp = PPO(epochs=3, minibatches=4)
+    hp = traceable(PPO(epochs=3, minibatches=4))
     order = np.asarray(ppo.orders(jax.random.key(0), 24, hp))
     assert order.shape == (12, 6)
     epochs = order.reshape(3, 24)
@@ -185,6 +185,7 @@ def test_varibads_policy_learns_from_beliefs_that_rl_does_not_train():
 def test_other_methods_learn_by_ppo_too(method):
     run, _, state, after, metrics = first_update(method)
     assert all(np.isfinite(float(x)) for x in metrics.values())
-    assert (run.rl, run.a2c) == ("ppo", None)
+    assert (run.rl, run.get("a2c")) == ("ppo", None)
     assert not any(same(state, after, group) for group in after.params)
-    assert hyper(run).a2c is None
+    with pytest.raises(AttributeError, match="a2c: the run has no such section"):
+        _ = hyper(run).a2c

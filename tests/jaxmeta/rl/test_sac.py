@@ -11,13 +11,16 @@ from scipy.integrate import trapezoid
 from scipy.linalg import solve_discrete_are
 
 from jaxmeta import Box
-from jaxmeta.algorithm import hyper  # noqa: F401 - makes the sections pytrees
+from jaxmeta.algorithm import (
+    hyper,  # noqa: F401 - makes the sections pytrees
+    traceable,
+)
 from jaxmeta.errors import ConfigError
 from jaxmeta.rl import sac
 from jaxmeta.rl.options import SAC
 from tests.probes import Sign, Steer
 
-HP = SAC(layers=(8, 8), obs_embedding=4, belief_embedding=3, max_grad_norm=1e9)
+HP = traceable(SAC(layers=(8, 8), obs_embedding=4, belief_embedding=3, max_grad_norm=1e9))
 BELIEF, N = 2, 6
 KEY = jax.random.key(0)
 
@@ -160,7 +163,9 @@ def test_the_actors_loss_does_not_move_the_critics():
 
 def test_targets_follow_slowly():
     rl, params, learned = made()
-    hp = SAC(layers=(8, 8), obs_embedding=4, belief_embedding=3, polyak=0.25, learning_rate=0.1)
+    hp = traceable(
+        SAC(layers=(8, 8), obs_embedding=4, belief_embedding=3, polyak=0.25, learning_rate=0.1)
+    )
     after, then, _ = jax.jit(rl.learn)(params, learned, some_batch(), KEY, hp)
     mixed = jax.tree.map(
         lambda new, old: 0.25 * new + 0.75 * old, after["critics"], learned.targets
@@ -171,7 +176,7 @@ def test_targets_follow_slowly():
 @pytest.mark.parametrize(("target_is", "log_std"), [("below", -1.0), ("above", -4.0)])
 def test_a_learned_temperature_moves_the_entropy_to_its_target(target_is, log_std):
     """The target is -1 per action: a wide actor has more, a narrow one less."""
-    hp = SAC(layers=(8,), entropy="learned", learning_rate=0.01)
+    hp = traceable(SAC(layers=(8,), entropy="learned", learning_rate=0.01))
     rl, params, learned = made(hp)
     bias = params["actor"]["params"]["Linear_3"]["bias"]
     params["actor"]["params"]["Linear_3"]["bias"] = bias.at[1].set(log_std)
@@ -206,14 +211,16 @@ def test_the_linear_quadratic_regulator_is_found():
     root = np.sqrt(GAMMA)
     p = solve_discrete_are(root * A, root * B, Q, R)
     gain = np.linalg.solve(R + GAMMA * B.T @ p @ B, GAMMA * B.T @ p @ A)
-    hp = SAC(
-        layers=(48, 48),
-        obs_embedding=0,
-        belief_embedding=0,
-        temperature=0.003,
-        gamma=GAMMA,
-        polyak=0.03,
-        max_grad_norm=10.0,
+    hp = traceable(
+        SAC(
+            layers=(48, 48),
+            obs_embedding=0,
+            belief_embedding=0,
+            temperature=0.003,
+            gamma=GAMMA,
+            polyak=0.03,
+            max_grad_norm=10.0,
+        )
     )
     rl, params, learned = made(hp)
     a, b, q, r = (jnp.asarray(x, jnp.float32) for x in (A, B, Q, R))

@@ -154,7 +154,7 @@ def test_the_preset_reference_is_the_public_codes_update(method):
     run = Run(env="half-cheetah-velocity", method=method, preset="reference")
     memory = "cleared" if method == "rl2" else "kept"
     assert (run.ppo.update, run.ppo.credit, run.ppo.memory) == ("episode", "episode", memory)
-    if run.vae:
+    if run.get("vae"):
         assert (run.vae.reduction, run.vae.pairs, run.vae.replay) == ("mean", "all", "frozen")
         assert run.vae.kl_weight == pytest.approx(50 / 401)
     paper = Run(env="half-cheetah-velocity", method=method)

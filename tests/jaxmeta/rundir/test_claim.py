@@ -4,44 +4,31 @@ import os
 
 import pytest
 
-from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim, layout, manifest
-from jaxmeta.rundir.run_writer import RunWriter
-
-RUN = Run(method="rl2", frames=1920)
-
-
-def written(path, status):
-    path.mkdir()
-    writer = RunWriter(
-        RUN, path, [{"split": "train", "task": [0, 2]}], manifest.describe(["cpu"], {})
-    )
-    writer.metrics({"seed": 0, "loss": float("nan"), "frames": 1920})
-    writer.evaluation([(0, 0, "greedy", "train", 0, 1, 1, 1.5, "")])
-    writer.close(status)
+from jaxmeta.rundir import claim, layout
+from tests.written import WRITTEN, write_with_writer
 
 
 def test_new_and_empty_folders_may_be_used(tmp_path):
-    assert claim.check(RUN, tmp_path) is None
-    assert claim.check(RUN, tmp_path / "new" / "deeper") is None
+    assert claim.check(WRITTEN, tmp_path) is None
+    assert claim.check(WRITTEN, tmp_path / "new" / "deeper") is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_finished_run_is_recognised(tmp_path):
-    written(tmp_path / "a", "finished")
-    assert claim.check(RUN, tmp_path / "a") == "finished"
+    write_with_writer(tmp_path / "a", "finished")
+    assert claim.check(WRITTEN, tmp_path / "a") == "finished"
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "preempted"])
 def test_an_unfinished_run_can_go_on(status, tmp_path):
-    written(tmp_path / "a", status)
-    assert claim.check(RUN, tmp_path / "a") == status
+    write_with_writer(tmp_path / "a", status)
+    assert claim.check(WRITTEN, tmp_path / "a") == status
 
 
 def test_a_run_without_a_manifest_was_stopped_at_its_very_beginning(tmp_path):
-    (tmp_path / layout.CONFIG).write_text(RUN.to_json())
-    assert claim.check(RUN, tmp_path) == "running"
+    (tmp_path / layout.CONFIG).write_text(WRITTEN.to_json())
+    assert claim.check(WRITTEN, tmp_path) == "running"
 
 
 def test_what_a_process_leaves_before_config_json_is_no_content(tmp_path):
@@ -49,7 +36,7 @@ def test_what_a_process_leaves_before_config_json_is_no_content(tmp_path):
         pass
     for name in (".config.json.tmp", "..holder.tmp"):
         (tmp_path / "a" / name).write_text("{")
-    assert claim.check(RUN, tmp_path / "a") is None
+    assert claim.check(WRITTEN, tmp_path / "a") is None
 
 
 def test_a_lock_is_held_by_one_at_a_time_and_names_its_holder(tmp_path):
@@ -70,8 +57,8 @@ def test_a_lock_is_held_by_one_at_a_time_and_names_its_holder(tmp_path):
 
 
 def test_another_run_is_refused_with_the_differing_keys(tmp_path):
-    written(tmp_path / "a", "finished")
-    other = RUN.replace({"a2c.gamma": 0.9, "seeds": 2})
+    write_with_writer(tmp_path / "a", "finished")
+    other = WRITTEN.replace({"a2c.gamma": 0.9, "seeds": 2})
     with pytest.raises(ConfigError, match=r"a2c\.gamma \(0\.95 there, 0\.9 here\), seeds"):
         claim.check(other, tmp_path / "a")
 
@@ -79,6 +66,6 @@ def test_another_run_is_refused_with_the_differing_keys(tmp_path):
 def test_other_content_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ConfigError, match="holds files"):
-        claim.check(RUN, tmp_path)
+        claim.check(WRITTEN, tmp_path)
     with pytest.raises(ConfigError, match="not a file"):
-        claim.check(RUN, tmp_path / "thesis.tex")
+        claim.check(WRITTEN, tmp_path / "thesis.tex")

@@ -5,40 +5,27 @@ import json
 import numpy as np
 import pytest
 
-from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim, layout, manifest, reading
-from jaxmeta.rundir.run_writer import RunWriter
-
-RUN = Run(method="rl2", frames=1920)
-
-
-def written(path, status):
-    path.mkdir()
-    writer = RunWriter(
-        RUN, path, [{"split": "train", "task": [0, 2]}], manifest.describe(["cpu"], {})
-    )
-    writer.metrics({"seed": 0, "loss": float("nan"), "frames": 1920})
-    writer.evaluation([(0, 0, "greedy", "train", 0, 1, 1, 1.5, "")])
-    writer.close(status)
+from jaxmeta.rundir import claim, layout, reading
+from tests.written import WRITTEN, write_with_writer
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"status": 3}', "[" * 100_000, "\xff"])
 def test_a_bad_manifest_is_named(text, tmp_path):
-    written(tmp_path / "a", "finished")
+    write_with_writer(tmp_path / "a", "finished")
     (tmp_path / "a" / layout.MANIFEST).write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"manifest\.json"):
-        claim.check(RUN, tmp_path / "a")
+        claim.check(WRITTEN, tmp_path / "a")
 
 
 def test_what_is_not_finite_becomes_null(tmp_path):
-    written(tmp_path / "a", "finished")
+    write_with_writer(tmp_path / "a", "finished")
     (row,) = reading.read_metrics(tmp_path / "a")
     assert row == {"seed": 0, "loss": None, "frames": 1920, "finite": False}
 
 
 def test_a_line_cut_short_is_left_out(tmp_path):
-    written(tmp_path / "a", "failed")
+    write_with_writer(tmp_path / "a", "failed")
     with (tmp_path / "a" / layout.METRICS).open("a") as file:
         file.write('{"seed": 0, "lo')
     with (tmp_path / "a" / layout.EVALUATION).open("a") as file:
@@ -48,14 +35,14 @@ def test_a_line_cut_short_is_left_out(tmp_path):
 
 
 def test_undefined_success_reads_as_nan(tmp_path):
-    written(tmp_path / "a", "finished")
+    write_with_writer(tmp_path / "a", "finished")
     table = reading.read_evaluation(tmp_path / "a")
     assert table["return"].tolist() == [1.5]
     assert np.isnan(table["reached"]).all()
 
 
 def test_the_manifest_says_what_ran(tmp_path):
-    written(tmp_path / "a", "finished")
+    write_with_writer(tmp_path / "a", "finished")
     found = json.loads((tmp_path / "a" / layout.MANIFEST).read_text())
     assert found["status"] == "finished"
     for key in (
