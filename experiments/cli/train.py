@@ -33,10 +33,12 @@ def options(command: argparse.ArgumentParser, words: list[str]) -> None:
     """
     plain_options(command)
     if HELP & set(words):
-        for name, owner in shown_sections(words).items():
-            group = command.add_argument_group(f"{name}: {(owner.__doc__ or '').splitlines()[0]}")
-            for leaf in field_names(owner):
-                group.add_argument(f"--{name}.{leaf}", metavar="V", help=help_of(owner, leaf))
+        for name, section in shown_sections(words).items():
+            group = command.add_argument_group(
+                f"{name}: {(section.__doc__ or name).splitlines()[0]}"
+            )
+            for leaf in field_names(section):
+                group.add_argument(f"--{name}.{leaf}", metavar="V", help=help_of(section, leaf))
     else:
         add_dotted(command, words)
 
@@ -61,8 +63,8 @@ def add_dotted(command: argparse.ArgumentParser, words: list[str]) -> None:
         command.add_argument(option, metavar="V")
 
 
-def shown_sections(words: list[str]) -> Mapping[str, type]:
-    """Return the sections of what the words name, all that are registered where they name nothing.
+def shown_sections(words: list[str]) -> Mapping[str, Any]:
+    """Return the sections of the run that the words name, and without one all registered classes.
 
     Raises:
       ConfigError: an unknown name, or a file that is missing.
@@ -74,9 +76,7 @@ def shown_sections(words: list[str]) -> Mapping[str, type]:
     args, _ = asked.parse_known_args(named)
     if args.env is None:
         return resolve.registered_sections()
-    base = {name: getattr(args, name) for name in BASE}
-    sections = Run(**base).sections
-    return {name: type(section) for name, section in sections}
+    return dict(Run(**{name: getattr(args, name) for name in BASE}).sections)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -106,10 +106,15 @@ def before(owner: Any) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not UNSAID}
 
 
-def help_of(owner: type[Any], name: str) -> str:
-    """Return a field's meaning and default, as argparse wants them for --help."""
+def help_of(owner: Any, name: str) -> str:
+    """Return a field's meaning and default, as argparse wants them for --help.
+
+    A class has general defaults, a section of some run that run's.
+    """
     found = next(f for f in dataclasses.fields(owner) if f.name == name)
-    return f"{found.metadata['doc']} (general default: {found.default})".replace("%", "%%")
+    general = "general " if isinstance(owner, type) else ""
+    told = f"{found.metadata['doc']} ({general}default: {getattr(owner, name)})"
+    return told.replace("%", "%%")
 
 
 def allowed(f: dataclasses.Field) -> str:

@@ -54,6 +54,7 @@ def test_help_shows_them_and_no_others(here, capsys):
     for option in ("--fading.half_life", "--env.pulls", "--networks.hidden", "--a2c.gamma"):
         assert option in shown
     assert "--vae.latent" not in shown
+    assert "until half of the bonus is left (default: 100.0)" in " ".join(shown.split())
     assert "How the entropy bonus fades." in shown
 
 

@@ -37,7 +37,7 @@ def test_a_run_of_code_from_files_is_loaded_with_that_code_only(tmp_path):
     env_file.write_text("from envs.gridworld import gridworld as make\n")
     method_file.write_text("from jaxmeta.algorithms.rl2 import rl2 as make\n")
     run = Run(env=str(env_file), method=str(method_file), frames=960, workers=8)
-    run = run.replace({"networks.hidden": 8, "vae.capacity": 5})
+    run = run.replace({"networks.hidden": 8})
     jaxmeta.train(run, tmp_path / "a")
     env_file.write_text("raise SystemExit")
     method_file.unlink()

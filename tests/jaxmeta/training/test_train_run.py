@@ -259,9 +259,8 @@ def make(env, run):
         return state._replace(params=jax.tree.map(poison, state.params)), metrics
     return algorithm._replace(step=step)
 """
-
-
 SIZES = {"workers": 4, "seeds": 4, "frames": 4800, "log_every": 960, "trial.episodes": 2}
+SIZES |= {"evaluation.every": 960, "networks.hidden": 16, "checkpoint-every": "5u"}
 
 
 def course(out):
