@@ -205,7 +205,7 @@ MUTANTS = (
         "jaxmeta/agent.py",
         "return agent._replace(draw=lambda key: jax.tree.map(jnp.zeros_like, agent.draw(key)))",
         "return agent",
-        "tests/jaxmeta/training/test_build.py::test_a_loaded_agent_acts_as_it_was_evaluated",
+        "tests/jaxmeta/training/test_result.py::test_a_loaded_agent_acts_as_it_was_evaluated",
     ),
     Mutant(
         "variBAD's encoder is cut off from the RL loss",

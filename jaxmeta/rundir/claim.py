@@ -33,7 +33,6 @@ def check(run: Run, path: Path, owner: str | None = None) -> str | None:
     found = status(path)
     if found is not None:
         there, ours = run.younger() | read_run(path).fields(), run.fields()
-        there = {k: v for k, v in there.items() if k in ours or k not in run.younger()}
         differing = sorted(k for k in there.keys() | ours.keys() if there.get(k) != ours.get(k))
         if differing:
             rows = ", ".join(
