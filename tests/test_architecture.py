@@ -74,7 +74,7 @@ def test_imports_run_one_way(name):
 
 
 def test_every_room_has_its_place():
-    known = {room for line in LINES for room in line} - {"jaxmeta"}
+    known = {name for line in LINES for name in line} - {"jaxmeta"}
     assert {room(name) for name in MODULES.keys() - set(ENTRIES)} == known
 
 

@@ -49,6 +49,8 @@ def test_blocks_are_in_their_language(page):
 
 @each_page
 def test_commands_are_accepted(page, tmp_path, monkeypatch):
+    if page.name == "gym.md":  # its file is executed for its options
+        pytest.importorskip("gymnax")  # not locked for Python 3.12
     monkeypatch.chdir(tmp_path)
     for block in (block for page in PAGES for block in blocks(page) if block.file):
         Path(block.file).write_text(block.text)
