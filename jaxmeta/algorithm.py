@@ -60,7 +60,7 @@ def hyper(run: Run) -> Hyper:
 def traceable(section: Any) -> Any:
     """Return a section as a pytree whose leaves are its floats."""
     if isinstance(section, Recorded):
-        return {name: value for name, value in section.items if isinstance(value, float)}
+        return {name: value for name, value in section.fields().items() if isinstance(value, float)}
     register(type(section))
     return section
 

@@ -17,6 +17,7 @@ from jaxmeta.errors import ConfigError
 LONGEST_TEXT = 1000  # characters of a text field
 LONGEST_LIST = 100  # entries of a list of numbers
 NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")  # of a section
+FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,48}")  # of one of its options
 UNSAID: Any = object()
 T = TypeVar("T")
 
@@ -71,18 +72,20 @@ def section(name: str) -> Callable[[type[T]], type[T]]:
     """
 
     def declare(owner: type[T]) -> type[T]:
-        made = dataclass(frozen=True)(owner)
+        made: Any = dataclass(frozen=True)(owner)
         hints = get_type_hints(made)
-        for f in dataclasses.fields(made):  # type: ignore[arg-type]
+        for f in dataclasses.fields(made):
             f.type = hints[f.name]  # not its text, which a file may have asked for
             if "doc" not in f.metadata or f.type not in KINDS:
                 kinds = "int, float, bool, str, tuple[int, ...] or tuple[str, ...]"
                 raise ConfigError(f"{name}.{f.name}: must be a setting(...), of {kinds}")
+            if not FIELD.fullmatch(f.name):
+                raise ConfigError(f"{name}.{f.name}: must have a name of up to 49 plain letters")
             if f.type == tuple[str, ...] and not f.metadata["choices"]:
                 raise ConfigError(f"{name}.{f.name}: a list of words must have choices")
             if accepted(f, f.default) is None:
                 raise ConfigError(f"{name}.{f.name} = {shown(f.default)}: must be {allowed(f)}")
-        made.section = name  # type: ignore[attr-defined]
+        made.section = name
         return made
 
     if not NAME.fullmatch(str(name)):

@@ -4,13 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from jaxmeta.config.fields import LONGEST_LIST, LONGEST_TEXT
-from jaxmeta.config.foreign_text import shown
+from jaxmeta.config.fields import FIELD, LONGEST_LIST, LONGEST_TEXT, NAME
+from jaxmeta.config.foreign_text import LONGEST_NUMBER, shown
 from jaxmeta.errors import ConfigError
 
 MOST_FIELDS = 1000  # of all sections of one run together
-LONGEST_NAME = 100
-LARGEST = 10**18  # whole numbers
 
 
 @dataclass(frozen=True)
@@ -20,10 +18,10 @@ class Recorded:
     Floats are numbers of a compiled program, like those of any section.
     """
 
-    items: tuple[tuple[str, Any], ...]
+    _items: tuple[tuple[str, Any], ...]  # no option's name begins like this
 
     def __getattr__(self, name: str) -> Any:
-        for known, value in self.__dict__.get("items", ()):
+        for known, value in self.__dict__.get("_items", ()):
             if known == name:
                 return value
         raise AttributeError(f"{name}: no such field on record")
@@ -35,17 +33,17 @@ class Recorded:
           ConfigError: a value is nothing that could be kept.
         """
         kept = {name: accepted(name, value) for name, value in values.items()}
-        return Recorded(tuple((dict(self.items) | kept).items()))
+        return Recorded(tuple((self.fields() | kept).items()))
+
+    def fields(self) -> dict[str, Any]:
+        """Return all names and values."""
+        return dict(self._items)
 
 
 def split(name: Any) -> tuple[str, str] | None:
     """Return section and field of a dotted name that could be on record, else None."""
-    section, dot, leaf = name.partition(".") if isinstance(name, str) else ("", "", "")
-    fits = dot and all(
-        part.isidentifier() and part.isascii() and not part.startswith("_") and part != "items"
-        for part in (section, leaf)
-    )
-    return (section, leaf) if fits and len(name) <= LONGEST_NAME else None
+    section, _, leaf = name.partition(".") if isinstance(name, str) else ("", "", "")
+    return (section, leaf) if NAME.fullmatch(section) and FIELD.fullmatch(leaf) else None
 
 
 def accepted(name: str, value: Any) -> Any:
@@ -70,4 +68,4 @@ def harmless(value: Any) -> bool:
         return len(value) <= LONGEST_TEXT and value.isprintable()
     if isinstance(value, float):
         return math.isfinite(value)
-    return isinstance(value, int) and abs(value) <= LARGEST
+    return isinstance(value, int) and abs(value) < 10**LONGEST_NUMBER

@@ -193,12 +193,12 @@ def believed(name: str, owner: type, section: Any) -> Any:
 def items(section: Any) -> dict[str, Any]:
     """Return a section's fields and values."""
     if isinstance(section, Recorded):
-        return dict(section.items)
+        return section.fields()
     return {name: getattr(section, name) for name in field_names(section)}
 
 
 def floats(section: Any) -> list[str]:
     """Return the names of a section's floats."""
     if isinstance(section, Recorded):
-        return [name for name, value in section.items if isinstance(value, float)]
+        return [name for name, value in section.fields().items() if isinstance(value, float)]
     return float_names(section)

@@ -40,7 +40,6 @@ ROWS = (
             "evaluation.every": 100_000,
             "vae.dropout": 0.0,
             "vae.updates": 20,
-            "ppo.minibatches": 4,
         },
         "public code of BOReL, and where it says nothing, that of variBAD on robots (see"
         " `lee_2021`); the budget is that of MoSS",

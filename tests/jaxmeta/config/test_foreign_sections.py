@@ -12,7 +12,7 @@ import pytest
 import jaxmeta
 from experiments.__main__ import main
 from jaxmeta.algorithm import hyper
-from jaxmeta.config import recorded, resolve
+from jaxmeta.config import code_files, recorded, resolve
 from jaxmeta.config.recorded import Recorded
 from jaxmeta.config.run import Run
 from jaxmeta.devices.processor import cores
@@ -173,6 +173,8 @@ BAD = {
     "@section('networks')\nclass A: ...\nmake.sections = (Networks, A)": "networks: is there twice",
     "@section('trial')\nclass A: ...\nmake.sections = (A,)": "section trial: is there twice",
     "@section('a')\nclass A:\n    x: int = 3": r"a\.x: must be a setting",
+    "@section('a')\nclass A:\n    _x: int = count(1, '')": r"a\._x: must have a name of up to 49",
+    f"@section('a')\nclass A:\n    {'x' * 50}: int = count(1, '')": "must have a name of up to 49",
     "@section('a')\nclass A:\n    x: list = setting(3, '')": r"a\.x: must be a setting",
     "@section('a')\nclass A:\n    x: int = count(0, '')": r"a\.x = 0: must be a whole number >= 1",
     "@section('a')\nclass A:\n    x: tuple[str, ...] = setting(('b',), '')": "must have choices",
@@ -235,7 +237,7 @@ def test_what_is_handed_over_must_have_the_runs_options(here, monkeypatch):
 
 
 def test_a_method_that_is_handed_over_must_find_its_sections(here, tmp_path):
-    make = pytest.importorskip("jaxmeta.config.code_files").load("fading.py:make")
+    make = code_files.load("fading.py:make")
     with pytest.raises(
         ConfigError, match="fading: the code of rl2 on gridworld reads this section"
     ):
@@ -266,15 +268,27 @@ def test_old_runs_of_methods_in_files_keep_fields_name_and_leaves():
 
 
 HOSTILE = (
-    None, {}, [[]], [{}], "\x1b[2J", "x" * 2000, float("nan"), float("inf"), 10**30, [1] * 200,
+    None, {}, [[]], [{}], "\x1b[2J", "x" * 2000, float("nan"), float("inf"), [1] * 200,
     [None], "9" * 10**5,
 )  # fmt: skip
 
 
 UNKNOWN = (
     "mine", "__class__.x", "mine.__class__", "mine.x.y", "m ine.x", "mine.", ".x", "é.x",
-    "mine.items", "m" * 200 + ".x", "env.pulls",
+    "m" * 200 + ".x", "env.pulls",
 )  # fmt: skip
+
+
+def test_any_option_that_can_be_declared_can_be_on_record(here):
+    """Whatever it is called, and however large its numbers are."""
+    names = ("items", "replace", "values", "check", "section", "split", "x" * 49)
+    body = "@section('mine')\nclass Mine:\n    '''Names.'''\n" + "".join(
+        f"    {name}: int = setting(10**{i}, 'a number')\n" for i, name in enumerate(names, 40)
+    )
+    run = Run(env="bandit.py", method=write(here, "names.py", body + "make.sections = (Mine,)\n"))
+    read = Run.from_json(run.to_json())
+    assert read.fields() == run.fields() and read.get("mine") != run.mine
+    assert read.with_code() == run
 
 
 def test_what_is_on_record_is_little():
