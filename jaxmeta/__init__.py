@@ -18,7 +18,7 @@ _GIVES = {
     "rundir.reading": "read_run",
     "sweeps.plan": "sweep",
     "env": "Env Step Box Discrete Binary Real Cells mdp_step",
-    "agent": "Agent Transition greedy",
+    "agent": "Agent Transition greedy learning_reward",
     "rollout": "adaptation collect",
     "training.gymnasium_play": "play Played",
     "config.fields": "section setting count units",

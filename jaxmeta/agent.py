@@ -26,28 +26,45 @@ class Transition(NamedTuple):
     env_reward: Array  # [] the true reward, also where `reward` is imagined
     bad: Array | bool = False  # [] the world broke down in this step
     limit: Array | bool = False  # [] the time limit alone ended the episode
+    met: Array | bool = False  # [] the goal was met in this step
+    shaped: Array | None = None  # [] what policies learn from, if not from `reward`
+    metrics: dict[str, Array] | None = None  # scalars [] of the environment's own
+
+
+def learning_reward(tr: Transition) -> Array:
+    """Return the reward that policies learn from: the environment's shaped one, if it has one."""
+    return tr.reward if tr.shaped is None else tr.shaped
+
+
+def no_noise(noise: Any) -> Any:
+    """Return zeros in the place of noise."""
+    return jax.tree.map(jnp.zeros_like, noise)
 
 
 class Agent(NamedTuple):
     """Functions of one worker; parameters and memory are arguments.
 
     Attributes:
-      draw: key -> noise, the randomness of one action. Zero noise means the mode.
-      begin: params -> memory, before the first step of a trial.
+      draw: key -> noise, all randomness of one step.
+      begin: (params, noise) -> memory, before the first step of a trial; with noise of its own.
       act: (params, memory, obs, noise) -> (action, record); a record is whatever the
         update wants to know of this moment.
-      observe: (params, memory, transition) -> memory.
+      observe: (params, memory, transition, noise) -> memory, with the noise of `act`. A memory
+        that is sampled (a latent held for an episode) has its part in `draw`.
+      quiet: noise -> the noise with which `act` takes the mode, while memory is sampled as
+        before. By default all of it is zero.
     """
 
     draw: Callable[[Key], Any]
-    begin: Callable[[Params], Memory]
+    begin: Callable[[Params, Any], Memory]
     act: Callable[[Params, Memory, Array, Any], tuple[Array, Any]]
-    observe: Callable[[Params, Memory, Transition], Memory]
+    observe: Callable[[Params, Memory, Transition, Any], Memory]
+    quiet: Callable[[Any], Any] = no_noise
 
 
 def greedy(agent: Agent) -> Agent:
-    """Return the agent that takes the mode instead of a sample."""
-    return agent._replace(draw=lambda key: jax.tree.map(jnp.zeros_like, agent.draw(key)))
+    """Return the agent that takes the mode instead of a sample, and remembers as before."""
+    return agent._replace(draw=lambda key: agent.quiet(agent.draw(key)))
 
 
 class Gaussian(NamedTuple):

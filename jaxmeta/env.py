@@ -71,13 +71,18 @@ class Step(NamedTuple):
     env_reward: Array  # [] the true reward where `reward` is imagined, else the same
     bad: Array | bool = False  # [] a simulation broke down: the step was not taken
     limit: Array | bool = False  # [] the time limit alone ended the episode
+    met: Array | bool = False  # [] the goal was met in this step (see `Env.goals`)
+    # [] what policies learn from in the place of `reward`; None: from `reward`. Memories, beliefs
+    # and every score read `reward`.
+    shaped: Array | None = None
+    metrics: dict[str, Array] | None = None  # scalars [] of the environment's own, by name
 
 
-def mdp_step(obs: Array, reward: Array, terminated: Array | bool = False) -> Step:
-    """Return the Step of a plain MDP, in which a trial is one episode."""
+def mdp_step(obs: Array, reward: Array, terminated: Array | bool = False, **more: Any) -> Step:
+    """Return the Step of a plain MDP, in which a trial is one episode; `more` is `met` etc."""
     terminated = jnp.asarray(terminated)
     discount = jnp.where(terminated, 0.0, 1.0)
-    return Step(obs, reward, obs, terminated, discount, terminated, reward)
+    return Step(obs, reward, obs, terminated, discount, terminated, reward, **more)
 
 
 class Env(abc.ABC):
@@ -96,6 +101,8 @@ class Env(abc.ABC):
       simulated: whether a simulation stands behind it, which may break down.
       families: what a task's sub-families are called; empty where there is one only.
       finite: whether `eval_tasks` returns all tasks of a split ("oracle" too).
+      goals: whether `Step.met` says in which steps the goal is met, which evaluations count as
+        `reached`. A `Binary` reward says so by itself.
       options: what it was made with, where its maker takes options of its own.
     """
 
@@ -109,6 +116,7 @@ class Env(abc.ABC):
     simulated: bool = False
     families: tuple[str, ...] = ()
     finite: bool = False
+    goals: bool = False
     options: Any = None
 
     @abc.abstractmethod
@@ -160,7 +168,7 @@ class Wrapper(Env):
         self.reward, self.horizon, self.splits = env.reward, env.horizon, env.splits
         self.fixed_length, self.cells = env.fixed_length, env.cells
         self.simulated, self.families = env.simulated, env.families
-        self.finite, self.options = env.finite, env.options
+        self.finite, self.goals, self.options = env.finite, env.goals, env.options
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Return the inner environment's task."""

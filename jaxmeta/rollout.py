@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxmeta.agent import Agent, Memory, Params, Transition
 from jaxmeta.axes import WORKERS, scan
-from jaxmeta.env import Array, Binary, Env, EnvState, Key, Task, where
+from jaxmeta.env import Array, Env, EnvState, Key, Task, where
 from jaxmeta.trial import Trial
 
 
@@ -33,12 +33,16 @@ class Rollout(NamedTuple):
 WORKERS_AXIS = Rollout._make((1, 1, 0, 1))  # where `collect` puts the workers: behind time
 Note = Callable[[Worker], Any]
 NOTHING: Note = lambda worker: ()
+# The role of the key of what `Agent.begin` draws. `fold_in(key, i)` is `split(key, n)[i]`: what
+# environments split off the same key at a reset must not be as many.
+MEMORY = 2**31 - 1
 
 
 def begin(agent: Agent, env: Env, params: Params, task: Task, key: Key) -> Worker:
     """Return a worker at the start of a trial."""
     state, obs = env.reset(key, task)
-    return Worker(task, state, obs, agent.begin(params))
+    noise = agent.draw(jax.random.fold_in(key, MEMORY))
+    return Worker(task, state, obs, agent.begin(params, noise))
 
 
 def interact(
@@ -60,8 +64,11 @@ def interact(
         env_reward=step.env_reward,
         bad=jnp.asarray(step.bad),
         limit=jnp.asarray(step.limit),
+        met=jnp.asarray(step.met),
+        shaped=step.shaped,
+        metrics=step.metrics,
     )
-    memory = agent.observe(params, worker.memory, transition)
+    memory = agent.observe(params, worker.memory, transition, noise_act)
     return Worker(worker.task, state, step.obs, memory), transition, record
 
 
@@ -157,7 +164,7 @@ class Adaptation(NamedTuple):
     """What an agent made of one task, episode by episode."""
 
     returns: Array  # [N]
-    reached: Array  # [N] bool: the goal was met (binary rewards; else all False)
+    reached: Array  # [N] bool: the goal was met in some step (all False without `Env.goals`)
     rollout: Rollout
 
 
@@ -180,5 +187,4 @@ def adaptation(
     episode = jnp.cumsum(tr.last) - tr.last
     member = (episode[None] == jnp.arange(env.episodes)[:, None]) & first[None]  # [N, T]
     returns = jnp.where(member, tr.env_reward[None], 0.0).sum(1)
-    high = env.reward.high if isinstance(env.reward, Binary) else jnp.inf
-    return Adaptation(returns, (member & (tr.env_reward == high)[None]).any(1), rollout)
+    return Adaptation(returns, (member & jnp.asarray(tr.met)[None]).any(1), rollout)

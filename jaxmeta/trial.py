@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmeta.env import Array, Env, EnvState, Key, Step, Task, Wrapper, where
+from jaxmeta.env import Array, Binary, Env, EnvState, Key, Step, Task, Wrapper, where
 
 
 class TrialState(NamedTuple):
@@ -31,6 +31,7 @@ class Trial(Wrapper):
         super().__init__(env)
         self.episodes, self.boundary = episodes, boundary
         self.horizon = episodes * env.horizon
+        self.goals = env.goals or isinstance(env.reward, Binary)
         (width,) = env.obs_space.shape
         low, high = min(env.obs_space.low, 0.0), max(env.obs_space.high, 1.0)
         self.obs_space = replace(env.obs_space, shape=(width + 1,), low=low, high=high)
@@ -70,8 +71,18 @@ class Trial(Wrapper):
                 env_reward=step.env_reward,
                 bad=step.bad,
                 limit=last & (~step.last | step.limit),
+                met=self.goal_met(step.met, step.env_reward),
+                shaped=step.shaped,
+                metrics=step.metrics,
             ),
         )
+
+    def goal_met(self, met: Array | bool, env_reward: Array) -> Array:
+        """Return whether a step met the goal: it says so, or its true reward does where binary."""
+        met = jnp.asarray(met)
+        if isinstance(self.reward, Binary):
+            met |= env_reward == self.reward.high
+        return met
 
 
 def flagged(obs: Array, last: Array) -> Array:

@@ -529,7 +529,7 @@ MUTANTS = (
         "an agent forgets between the episodes of gymnasium",
         "jaxmeta/training/gymnasium_play.py",
         "            episode, t = episode + 1, 0",
-        "            episode, t, memory = episode + 1, 0, agent.begin(params)",
+        "            episode, t, memory = episode + 1, 0, agent.begin(params, first_noise)",
         "tests/jaxmeta/training/test_gymnasium_play.py",
     ),
     Mutant(

@@ -63,7 +63,10 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
         return np.asarray(obs), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Take a step; return obs [O], reward, terminated, truncated and {"bad": bool}.
+        """Take a step; return obs [O], reward, terminated, truncated and info.
+
+        Of info, "bad" is of every environment, "met" of those with goals, and the rest are its
+        `Step.metrics`.
 
         Raises:
           ConfigError: an action that is not in the space; for vectors, of another shape.
@@ -79,7 +82,9 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
         truncated = not terminated and (over or self._t >= self.env.horizon)
         if terminated or truncated:
             self._state = None
-        return np.asarray(step.next_obs), float(step.reward), terminated, truncated, {"bad": bad}
+        info = {name: float(value) for name, value in (step.metrics or {}).items()}
+        info |= {"bad": bad} | ({"met": bool(step.met)} if self.env.goals else {})
+        return np.asarray(step.next_obs), float(step.reward), terminated, truncated, info
 
     def _checked(self, action: Any) -> np.ndarray:
         space = self.action_space

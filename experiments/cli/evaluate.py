@@ -47,7 +47,6 @@ def print_meta_test(
     """
     import jax
 
-    from jaxmeta.env import Binary
     from jaxmeta.training.build import build
     from jaxmeta.training.evaluation import evaluate, evaluation_tasks
     from jaxmeta.training.result import read_result
@@ -60,8 +59,7 @@ def print_meta_test(
     test = jax.jit(jax.vmap(lambda p: evaluate(algorithm.agent, env, p, tasks, rollouts)))
     result = jax.device_get(test(params))
     table = Table(title=f"{path}: episode {run.trial.episodes} of {run.trial.episodes}")
-    goals = isinstance(env.reward, Binary)  # else nothing is reached
-    for name in ("seed", "split", "policy", "return", *(["tasks reached"] if goals else [])):
+    for name in ("seed", "split", "policy", "return", *(["tasks reached"] if env.goals else [])):
         table.add_column(name)
     of = np.array([task["split"] for task in described])
     living = [s for s in range(run.seeds) if which == "best" or s not in found.dead]
@@ -69,6 +67,6 @@ def print_meta_test(
         for split in splits:
             for policy in POLICIES:
                 returns, reached = (x[seed, of == split, -1] for x in result[policy])
-                count = [f"{reached.sum():.1f} of {len(reached)}"] if goals else []
+                count = [f"{reached.sum():.1f} of {len(reached)}"] if env.goals else []
                 table.add_row(str(seed), split, policy, f"{returns.mean():.2f}", *count)
     print_whole(Console(), table)

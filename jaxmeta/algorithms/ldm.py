@@ -31,7 +31,7 @@ from jaxmeta.nn.networks import Encoder
 from jaxmeta.replay import ring, whole_trials
 from jaxmeta.rl.actor_critic import recurrent
 from jaxmeta.rl.on_policy import policy_learner
-from jaxmeta.rl.policy_gradient import Counted, Learned, as_paid
+from jaxmeta.rl.policy_gradient import Learned, Relabel, unchanged
 from jaxmeta.rl.update_phases import phases
 from jaxmeta.rollout import WORKERS_AXIS, Rollout, Worker, begin_all, live_all
 from jaxmeta.trial import Trial
@@ -63,7 +63,7 @@ class Carry(NamedTuple):
 def ldm(env: Trial, run: Run) -> Algorithm:
     """Return LDM (Algorithm 1 of the paper), with A2C or PPO."""
     net = recurrent(env, run, run.networks.head)
-    policy = policy_learner(env, run, net, counted(run))
+    policy = policy_learner(env, run, net, relabel(run))
     (width,) = env.obs_space.shape
     encoder = Encoder(env.action_space, width, run.networks, run.vae.latent)
     belief = variational_belief(env, run, encoder, "belief")
@@ -195,8 +195,8 @@ def merge_groups(x: Array) -> Array:
     return x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:])
 
 
-def counted(run: Run) -> Counted:
+def relabel(run: Run) -> Relabel:
     """Return what gives transitions the rewards that returns are made of."""
     if run.imagination.returns == "imagined":
-        return as_paid
-    return lambda tr: tr._replace(reward=tr.env_reward)
+        return unchanged
+    return lambda tr: tr._replace(reward=tr.env_reward, shaped=None)

@@ -78,7 +78,8 @@ class LatentMixture(Wrapper):
             imagined = self.imagine(task, z, state.obs, action, step.next_obs, bits)
         paid = jnp.where(task.imagined, imagined, step.reward)
         memory = self.belief.update(self.params, state.belief, action, step.obs, paid)
-        return MixtureState(inner, step.obs, memory), step._replace(reward=paid)
+        shaped = None if step.shaped is None else jnp.where(task.imagined, paid, step.shaped)
+        return MixtureState(inner, step.obs, memory), step._replace(reward=paid, shaped=shaped)
 
     def imagine(
         self, task: MixtureTask, z: Array, obs: Array, action: Array, next_obs: Array, bits: Array

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmeta.agent import Transition
-from jaxmeta.env import Array, Env
+from jaxmeta.env import Array, Env, Key, Step
 from jaxmeta.nn.networks import example_action, example_obs
 from jaxmeta.replay.whole_trials import Replayed
 
@@ -24,6 +24,7 @@ class Recorded(NamedTuple):
     last: Array  # [T] bool: an episode ended
     cut: Array  # [T] bool: what was seen next does not follow from this step
     task: Array  # [] the task's number
+    shaped: Array | None = None  # [T] what policies learn from, if not from `reward`
 
 
 class Window(NamedTuple):
@@ -48,6 +49,7 @@ def recorded(tr: Transition, tasks: Array) -> Recorded:
         last=tr.last,
         cut=tr.over & ~tr.limit,
         task=tasks[None],
+        shaped=tr.shaped,
     )
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), rows)._replace(task=tasks)
 
@@ -66,7 +68,19 @@ def recorded_like(env: Env) -> Recorded:
     number, no = jnp.zeros(steps), jnp.zeros(steps, bool)
     obs = several(example_obs(env), steps + 1)
     action = several(example_action(env), steps)
-    return Recorded(obs, action, number, number, no, no, jnp.zeros((), jnp.int32))
+    shaped = None if step_like(env).shaped is None else number
+    return Recorded(obs, action, number, number, no, no, jnp.zeros((), jnp.int32), shaped)
+
+
+def step_like(env: Env) -> Step:
+    """Return the shapes of what a step of an environment returns."""
+
+    def first_step(key: Key) -> Step:
+        task = env.sample_task(key, env.splits[0])
+        state, _ = env.reset(key, task)
+        return env.step(env.draw(key), state, example_action(env), task)[1]
+
+    return jax.eval_shape(first_step, jax.random.key(0))
 
 
 def window(row: Recorded, end: Array | int, length: int) -> Window:

@@ -11,7 +11,7 @@ from jaxmeta.nn.optimisers import by_group, descend, part
 from jaxmeta.nn.running_statistics import no_samples
 from jaxmeta.rl.actor_critic import Evaluated, Recurrent
 from jaxmeta.rl.options import A2C
-from jaxmeta.rl.policy_gradient import GROUPS, Counted, Learned, Loss, PolicyLearner, as_paid
+from jaxmeta.rl.policy_gradient import GROUPS, Learned, Loss, PolicyLearner, Relabel, unchanged
 from jaxmeta.rl.returns import targets
 from jaxmeta.rollout import Rollout
 
@@ -59,7 +59,7 @@ def encoder_optimiser(hp: A2C) -> optax.GradientTransformation:
 
 
 def a2c_learner(
-    net: Recurrent, loss: Loss | None = None, counted: Counted = as_paid
+    net: Recurrent, loss: Loss | None = None, relabel: Relabel = unchanged
 ) -> PolicyLearner:
     """Return one step of gradient descent per rollout, by default on the A2C loss.
 
@@ -67,7 +67,7 @@ def a2c_learner(
     """
 
     def plain(params: Params, rollout: Rollout, key: Key, hp: Hyper) -> tuple[Array, Metrics]:
-        return a2c_loss(net.evaluate(params, rollout), counted(rollout.transitions), hp.a2c)
+        return a2c_loss(net.evaluate(params, rollout), relabel(rollout.transitions), hp.a2c)
 
     chosen = loss or plain
 

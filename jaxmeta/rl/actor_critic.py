@@ -96,7 +96,7 @@ def recurrent(env: Env, run: Run, head: int) -> Recurrent:
         outputs = call(policy, params["policy"], look(params, obs), latent, method="act")
         return action_distributions.sample(outputs, noise, env.action_space), memory
 
-    def observe(params: Params, memory: Array, tr: Transition) -> Array:
+    def observe(params: Params, memory: Array, tr: Transition, noise: Array) -> Array:
         inputs = (memory, tr.action, tr.seen, tr.reward)
         return call(encoder, params["encoder"], *inputs, method="step")
 
@@ -125,7 +125,7 @@ def recurrent(env: Env, run: Run, head: int) -> Recurrent:
 
     agent = Agent(
         draw=lambda key: action_distributions.draw(key, env.action_space),
-        begin=lambda params: encoder.begin(),
+        begin=lambda params, noise: encoder.begin(),
         act=act,
         observe=observe,
     )

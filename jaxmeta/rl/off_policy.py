@@ -166,7 +166,7 @@ def remembered(
             obs=pick(rows.obs, at),
             belief=features(before, key_before),
             action=pick(rows.action, at),
-            reward=pick(rows.reward, at),
+            reward=pick(rows.reward if rows.shaped is None else rows.shaped, at),
             next_obs=pick(rows.obs, at + 1),
             next_belief=features(after, key_after),
             discount=pick(rows.discount, at),
@@ -202,7 +202,12 @@ def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
         key_action, key_belief = jax.random.split(key)
         return draw_action(key_action, env.action_space), belief.draw(key_belief)
 
-    agent = Agent(draw, belief.begin, act, belief.observe)
+    agent = Agent(
+        draw=draw,
+        begin=lambda params, noise: belief.begin(params),
+        act=act,
+        observe=lambda params, memory, tr, noise: belief.observe(params, memory, tr),
+    )
 
     def init(key: Key, hp: Hyper) -> OffPolicyState:
         key_belief, key_rl, key_tasks, key = (jax.random.fold_in(key, i) for i in range(4))

@@ -22,18 +22,20 @@ from jaxmeta.env import Array, Env, Key
 from jaxmeta.replay import ring, whole_trials
 from jaxmeta.rl.a2c import a2c_learner
 from jaxmeta.rl.actor_critic import Recurrent
-from jaxmeta.rl.policy_gradient import Counted, Learned, PolicyLearner, as_paid
+from jaxmeta.rl.policy_gradient import Learned, PolicyLearner, Relabel, unchanged
 from jaxmeta.rl.ppo import ppo_learner
 from jaxmeta.rl.update_phases import phases
 from jaxmeta.rollout import Rollout, Worker, begin_all, live_all
 from jaxmeta.trial import Trial
 
 
-def policy_learner(env: Env, run: Run, net: Recurrent, counted: Counted = as_paid) -> PolicyLearner:
-    """Return what the run asks for; `counted` says which rewards returns are made of."""
+def policy_learner(
+    env: Env, run: Run, net: Recurrent, relabel: Relabel = unchanged
+) -> PolicyLearner:
+    """Return what the run asks for; `relabel` gives the rewards that returns are made of."""
     if run.rl == "a2c":
-        return a2c_learner(net, counted=counted)
-    return ppo_learner(env, run, net, counted=counted)
+        return a2c_learner(net, relabel=relabel)
+    return ppo_learner(env, run, net, relabel=relabel)
 
 
 class LearnerState(NamedTuple):

@@ -34,9 +34,9 @@ class PolicyLearner(NamedTuple):
 
 
 Loss = Callable[[Params, Rollout, Key, Hyper], tuple[Array, Metrics]]
-Counted = Callable[[Transition], Transition]  # with the rewards that returns are made of
+Relabel = Callable[[Transition], Transition]  # with the rewards that returns are made of
 
 
-def as_paid(tr: Transition) -> Transition:
-    """Return transitions as they are: what was paid counts."""
+def unchanged(tr: Transition) -> Transition:
+    """Return transitions with their own rewards."""
     return tr

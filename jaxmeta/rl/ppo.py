@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxmeta.agent import Params
+from jaxmeta.agent import Params, learning_reward
 from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key
@@ -16,7 +16,7 @@ from jaxmeta.nn.optimisers import by_group, descend, part
 from jaxmeta.nn.running_statistics import merge, merge_returns, no_samples, scale_down
 from jaxmeta.rl.actor_critic import Recurrent, Sequences, sequences
 from jaxmeta.rl.options import PPO
-from jaxmeta.rl.policy_gradient import GROUPS, Counted, Learned, PolicyLearner, as_paid
+from jaxmeta.rl.policy_gradient import GROUPS, Learned, PolicyLearner, Relabel, unchanged
 from jaxmeta.rl.returns import targets
 from jaxmeta.rollout import Rollout
 
@@ -86,7 +86,7 @@ def ppo_learner(
     net: Recurrent,
     mix: Mix | None = None,
     groups: tuple[str, ...] = GROUPS,
-    counted: Counted = as_paid,
+    relabel: Relabel = unchanged,
 ) -> PolicyLearner:
     """Return PPO: several steps per rollout, each on a part of it.
 
@@ -108,12 +108,13 @@ def ppo_learner(
         params: Params, learned: Learned, rollout: Rollout, key: Key, hp: Hyper
     ) -> tuple[Params, Learned, Metrics]:
         tr = rollout.transitions
-        returns = merge_returns(learned.returns, tr.env_reward, tr.over, hp.ppo.gamma)
-        paid = counted(tr)
+        true = tr.env_reward if tr.shaped is None else tr.shaped
+        returns = merge_returns(learned.returns, true, tr.over, hp.ppo.gamma)
+        reward = learning_reward(relabel(tr))
         if sections.normalise_rewards:
-            paid = paid._replace(reward=scale_down(returns, paid.reward))
+            reward = scale_down(returns, reward)
         old = lax.stop_gradient(net.evaluate(params, rollout))
-        advantage, towards = targets(old, paid, hp.ppo)
+        advantage, towards = targets(old, tr._replace(reward=reward, shaped=None), hp.ppo)
         read, batch = sequences(env, rollout), Batch(old.log_prob, old.value, advantage, towards)
         key_mix, key_order = jax.random.split(key)
         if mix:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmeta.agent import Transition
+from jaxmeta.agent import Transition, learning_reward
 from jaxmeta.axes import scan
 from jaxmeta.env import Array
 from jaxmeta.rl.actor_critic import Evaluated
@@ -44,7 +44,8 @@ def gae(
 def targets(evaluated: Evaluated, tr: Transition, hp: A2C | PPO) -> tuple[Array, Array]:
     """Return generalised advantages A and returns R = A + V, [T, W], without gradients."""
     value, bootstrap = lax.stop_gradient((evaluated.value, evaluated.bootstrap))
-    cut = jnp.broadcast_to(tr.limit if hp.credit == "episode" else False, tr.reward.shape)
+    reward = learning_reward(tr)
+    cut = jnp.broadcast_to(tr.limit if hp.credit == "episode" else False, reward.shape)
     by_worker = jax.vmap(gae, in_axes=(1, 1, 1, 1, 0, None, None), out_axes=1)
-    advantage = by_worker(tr.reward, value, tr.discount, cut, bootstrap, hp.gamma, hp.gae_lambda)
+    advantage = by_worker(reward, value, tr.discount, cut, bootstrap, hp.gamma, hp.gae_lambda)
     return advantage, advantage + value

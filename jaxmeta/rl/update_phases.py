@@ -75,6 +75,7 @@ def of_trials(env: Trial) -> Phases:
 def of_episodes(env: Trial, agent: Agent, memory: str) -> Phases:
     """Return a phase per episode; `memory` is `ppo.memory`."""
     count, length = env.episodes, env.env.horizon
+    still = agent.draw(jax.random.key(0))  # of no account: recurrent memories are not sampled
 
     def nothing(live: Callable[..., tuple[Any, Rollout]], *args: Any) -> Any:
         like = jax.eval_shape(live, *args)[1].transitions
@@ -94,13 +95,13 @@ def of_episodes(env: Trial, agent: Agent, memory: str) -> Phases:
         return scan(remember, start, (so_far, lived))[0]
 
     def remember(params: Params, workers: Worker, so_far: Any, k: Array) -> Worker:
-        start = agent.begin(params)
+        start = agent.begin(params, still)
         if memory == "cleared":
             empty = jax.tree.map(
                 lambda x, old: jnp.broadcast_to(x, old.shape), start, workers.memory
             )
             return workers._replace(memory=empty)
-        observe = lambda memory, tr: agent.observe(params, memory, tr)
+        observe = lambda memory, tr: agent.observe(params, memory, tr, still)
         again = jax.vmap(lambda tr: recall(observe, start, tr, k), in_axes=1)
         return workers._replace(memory=again(so_far))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmeta.agent import Agent, Params, greedy
-from jaxmeta.env import Array, Binary, Key, Task
+from jaxmeta.env import Array, Key, Task
 from jaxmeta.rollout import adaptation
 from jaxmeta.rundir import layout
 from jaxmeta.trial import Trial
@@ -81,12 +81,11 @@ def evaluation_rows(
 ) -> list[tuple]:
     """Return rows of `layout.EVALUATION_FIELDS` from results with a leading seed axis."""
     rows = []
-    defined = isinstance(env.reward, Binary)
     for policy in layout.POLICIES:
         returns, reached = result[policy]
         count = 1 if policy == "greedy" else rollouts
         for (seed, task, episode), value in np.ndenumerate(returns):
-            hit = round(float(reached[seed, task, episode]), 6) if defined else ""
+            hit = round(float(reached[seed, task, episode]), 6) if env.goals else ""
             split = described[task]["split"]
             paid = round(float(value), 6)
             rows.append((frames, seed, policy, split, task, episode + 1, count, paid, hit))

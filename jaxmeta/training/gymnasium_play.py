@@ -6,11 +6,13 @@ gymnasium itself is not imported: any object with its `reset` and `step` will do
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmeta.agent import Agent, Params, Transition
 from jaxmeta.env import Discrete, Key
 from jaxmeta.errors import ConfigError
+from jaxmeta.rollout import MEMORY
 from jaxmeta.trial import Trial
 
 
@@ -45,16 +47,18 @@ def play(
     """
     require_spaces(world, env)
     draw, act, observe = jax.jit(agent.draw), jax.jit(agent.act), jax.jit(agent.observe)
-    keys = action_keys(world, key)
-    memory = jax.jit(agent.begin)(params)
+    key_reset, keys = action_keys(world, key)
+    first_noise = draw(jax.random.fold_in(key_reset, MEMORY))
+    memory = jax.jit(agent.begin)(params, first_noise)
     first, _ = env.reset(seed=seed)
     obs = shown(world, first, False)
     returns = np.zeros(world.episodes)
     lived: list[Transition] = []
     episode = t = 0
     while episode < world.episodes:
-        action, _ = act(params, memory, obs, draw(keys[len(lived)]))
-        arrived, reward, terminated, late, _ = env.step(for_gymnasium(action, env))
+        noise = draw(keys[len(lived)])
+        action, _ = act(params, memory, obs, noise)
+        arrived, reward, terminated, late, info = env.step(for_gymnasium(action, env))
         t += 1
         last = terminated or late or t == world.env.horizon
         over = last and episode + 1 == world.episodes
@@ -75,9 +79,10 @@ def play(
             "env_reward": np.float32(reward),
             "bad": False,
             "limit": last and not terminated,
+            "met": world.goal_met(info.get("met", False), jnp.float32(reward)),
         }
         transition = jax.tree.map(np.asarray, Transition(**told))
-        memory, obs = observe(params, memory, transition), seen
+        memory, obs = observe(params, memory, transition, noise), seen
         lived.append(transition)
         returns[episode] += reward
         if last:
@@ -103,9 +108,10 @@ def require_spaces(world: Trial, env: Any) -> None:
         raise ConfigError(f"action_space = {theirs}: must be like {space}")
 
 
-def action_keys(world: Trial, key: Key) -> Key:
-    """Return the keys of a trial's actions [T], the same as `adaptation` makes."""
-    return jax.random.split(jax.random.split(key, 4)[1], world.horizon)
+def action_keys(world: Trial, key: Key) -> tuple[Key, Key]:
+    """Return the keys of a trial's reset and of its actions [T], the same as `adaptation` makes."""
+    key_reset, key_actions, *_ = jax.random.split(key, 4)
+    return key_reset, jax.random.split(key_actions, world.horizon)
 
 
 def shown(world: Trial, obs: Any, last: bool) -> np.ndarray:

@@ -62,9 +62,11 @@ def test_an_agent_that_is_told_the_goal_beats_that_bound():
     tasks, described = evaluation_tasks(env)
     untold = Agent(
         draw=lambda key: jnp.zeros(()),
-        begin=lambda goal: jnp.zeros(2, jnp.int8),
+        begin=lambda goal, noise: jnp.zeros(2, jnp.int8),
         act=lambda goal, cell, obs, noise: (walk(goal, cell), None),
-        observe=lambda goal, cell, tr: jnp.where(tr.last, 0, tr.next_obs[:2]).astype(jnp.int8),
+        observe=lambda goal, cell, tr, noise: jnp.where(tr.last, 0, tr.next_obs[:2]).astype(
+            jnp.int8
+        ),
     )
     train_goals = tasks[jnp.array([t["split"] == "train" for t in described])]
     one = lambda goal: evaluate(untold, env, goal, goal[None], 1)["greedy"][0][0]

@@ -153,9 +153,9 @@ def test_the_task_never_changes_inside_a_trial_and_does_after_it():
     nothing = jnp.zeros(())
     agent = Agent(
         draw=lambda key: jax.random.randint(key, (), 0, 4),
-        begin=lambda params: nothing,
+        begin=lambda params, noise: nothing,
         act=lambda params, memory, obs, noise: (noise, nothing),
-        observe=lambda params, memory, transition: memory,
+        observe=lambda params, memory, transition, noise: memory,
     )
     tasks = jnp.arange(32)
     tr = jax.device_get(collect(agent, env, {}, tasks, jax.random.key(0), "train").transitions)

@@ -129,9 +129,9 @@ def walker(ups):
     """Return an agent that goes up so often, then right: it meets the goals on that way only."""
     return Agent(
         draw=lambda key: jnp.zeros(()),
-        begin=lambda params: jnp.zeros((), jnp.int32),
+        begin=lambda params, noise: jnp.zeros((), jnp.int32),
         act=lambda params, t, obs, noise: (jnp.where(t % 30 < ups, 1, 2), None),
-        observe=lambda params, t, transition: t + 1,
+        observe=lambda params, t, transition, noise: t + 1,
     )
 
 

@@ -249,9 +249,9 @@ def actor(draw):
     """Return an agent without memory whose noise is its action."""
     return Agent(
         draw=draw,
-        begin=lambda params: (),
+        begin=lambda params, noise: (),
         act=lambda params, memory, obs, noise: (noise, memory),
-        observe=lambda params, memory, transition: memory,
+        observe=lambda params, memory, transition, noise: memory,
     )
 
 

@@ -149,9 +149,9 @@ def actor(draw):
     """Return an agent without memory whose noise is its action."""
     return Agent(
         draw=draw,
-        begin=lambda params: jnp.zeros(()),
+        begin=lambda params, noise: jnp.zeros(()),
         act=lambda params, memory, obs, noise: (noise, memory),
-        observe=lambda params, memory, transition: memory,
+        observe=lambda params, memory, transition, noise: memory,
     )
 
 

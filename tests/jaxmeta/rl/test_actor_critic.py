@@ -143,15 +143,15 @@ def test_a_worker_is_a_plain_loop_over_act_and_observe(played):
     env, net, params, rollout, _ = played
     act, observe = jax.jit(net.agent.act), jax.jit(net.agent.observe)
     for w in range(WORKERS):
-        memory = net.agent.begin(params)
+        memory = net.agent.begin(params, None)
         for t in range(T):
             tr = jax.tree.map(lambda x, t=t, w=w: x[t, w], rollout.transitions)
             action, record = act(params, memory, tr.obs, jnp.zeros(3))
             assert int(action) == int(tr.action)
             np.testing.assert_allclose(record, rollout.records[t, w], atol=1e-6)
-            memory = observe(params, memory, tr)
+            memory = observe(params, memory, tr, None)
             if tr.over and not env.fixed_length:
-                memory = net.agent.begin(params)
+                memory = net.agent.begin(params, None)
         np.testing.assert_allclose(memory, rollout.memory[w], atol=1e-6)
 
 

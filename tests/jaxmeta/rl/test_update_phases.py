@@ -79,7 +79,7 @@ def test_with_the_same_parameters_memories_are_what_they_were(lived):
     np.testing.assert_allclose(
         remember(1), rollout.records[world.env.horizon], rtol=1e-5, atol=1e-6
     )
-    start = np.broadcast_to(agent.begin(params), workers.memory.shape)
+    start = np.broadcast_to(agent.begin(params, None), workers.memory.shape)
     np.testing.assert_array_equal(remember(0), start)
 
 
@@ -88,10 +88,12 @@ def test_other_parameters_recall_step_by_step(lived):
     phased = update_phases.of_episodes(world, agent, "kept")
     again = phased.remember(others, workers, so_far, jnp.int32(2))
     for w in range(WORKERS):
-        memory = agent.begin(others)
+        memory = agent.begin(others, None)
         for t in range(2 * world.env.horizon):
             tr = jax.tree.map(lambda x, t=t, w=w: x[t, w], so_far)
-            memory = agent.begin(others) if tr.over else agent.observe(others, memory, tr)
+            memory = (
+                agent.begin(others, None) if tr.over else agent.observe(others, memory, tr, None)
+            )
         np.testing.assert_allclose(again.memory[w], memory, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_equal(again._replace(memory=None), workers._replace(memory=None))
 

@@ -92,7 +92,7 @@ def test_a_row_is_what_a_run_of_its_own_gives(swept, tmp_path):
     path = folder(swept[0], RL2, a2c__gamma=0.95, a2c__learning_rate=1e-3)
     alone = assert_as_alone(RL2.replace(changed), path, tmp_path)
     agent, params = jaxmeta.load(path, seed=1)
-    assert agent.begin(params).shape[-1] > 0
+    assert agent.begin(params, None).shape[-1] > 0
     other = jaxmeta.load(folder(swept[0], RL2, a2c__gamma=0.9, a2c__learning_rate=1e-3), seed=1)[1]
     with pytest.raises(AssertionError):
         chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], alone.params), other, atol=1e-5)

@@ -68,9 +68,9 @@ def robot_world(boundary="terminal"):
 
 CONSTANT = Agent(
     draw=lambda key: jax.numpy.zeros(()),
-    begin=lambda params: jax.numpy.zeros(()),
+    begin=lambda params, noise: jax.numpy.zeros(()),
     act=lambda params, memory, obs, noise: (params, memory),
-    observe=lambda params, memory, tr: memory + tr.reward + tr.action[0],
+    observe=lambda params, memory, tr, noise: memory + tr.reward + tr.action[0],
 )
 
 
@@ -82,7 +82,7 @@ def lived(env, boundary="terminal"):
 def test_one_memory_lasts_through_all_episodes():
     counting = CONSTANT._replace(
         act=lambda params, memory, obs, noise: (params * memory, memory),
-        observe=lambda params, memory, tr: memory + 1,
+        observe=lambda params, memory, tr, noise: memory + 1,
     )
     one = np.ones(2, np.float32)
     played = play(counting, one, robot_world(), Corridor(), jax.random.key(0))

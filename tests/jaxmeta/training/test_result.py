@@ -45,4 +45,4 @@ def test_a_run_of_code_from_files_is_loaded_with_that_code_only(tmp_path):
         with pytest.raises(ConfigError, match=r"pass (env|method)=\.\.\."):
             jaxmeta.load(tmp_path / "a", **given)
     agent, params = jaxmeta.load(tmp_path / "a", env=gridworld(), method=rl2)
-    assert agent.begin(params).shape == (8,)
+    assert agent.begin(params, None).shape == (8,)

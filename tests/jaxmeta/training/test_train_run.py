@@ -125,7 +125,7 @@ def test_the_best_parameters_are_those_of_the_best_evaluation(trained):
         assert best.update[seed] == frames // 240
     agent, params = jaxmeta.load(trained.out, seed=1, which="best")
     chex.assert_trees_all_equal(params, jax.tree.map(lambda x: x[1], best.params))
-    assert agent.begin(params).shape[-1] > 0
+    assert agent.begin(params, None).shape[-1] > 0
     with pytest.raises(ConfigError, match="which = 'worst': must be one of last, best"):
         jaxmeta.load(trained.out, which="worst")
 
