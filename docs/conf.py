@@ -15,7 +15,7 @@ from typing import Any
 
 import jaxmeta
 from jaxmeta.config.fields import allowed
-from jaxmeta.config.foreign_text import shown
+from jaxmeta.config.untrusted_text import shown
 
 ROOMS = ("jaxmeta", "envs", "experiments")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxmeta.config import registry
 from jaxmeta.papers import PAPERS
-from jaxmeta.papers.table import ANY, Row
+from jaxmeta.papers.row import ANY, Row
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "api"  # of the pages, beside this file; git ignores it

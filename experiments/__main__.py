@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 
-from experiments.cli.parser import command, read_command
+from experiments.cli.commands import command, read_command
 from jaxmeta.errors import (
     EXIT_CODE,
     CheckpointError,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxmeta.agent import Agent, Belief, Memory, Params, Transition
 from jaxmeta.config.fields import field_names, float_names
-from jaxmeta.config.recorded import Recorded
+from jaxmeta.config.recorded_options import Recorded
 from jaxmeta.config.resolve import UNTRACED
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key, Task

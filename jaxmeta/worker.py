@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from jaxmeta.devices.processor import use_share
+from jaxmeta.devices.cpu import use_share
 from jaxmeta.errors import EXIT_CODE, CheckpointError, ConfigError, NonFiniteError, Preempted
 
 

@@ -76,14 +76,14 @@ MUTANTS = (
         "jaxmeta/beliefs/reward_decoders.py",
         'return whole * length if hp.reduction == "sum" else whole',
         "return whole",
-        "tests/jaxmeta/beliefs/test_variational.py",
+        "tests/jaxmeta/beliefs/test_gaussian_belief.py",
     ),
     Mutant(
         "no gradient into the KL's prior",
-        "jaxmeta/beliefs/variational.py",
+        "jaxmeta/beliefs/gaussian_belief.py",
         "jnp.where(valid, kl(after, before), 0.0)",
         "jnp.where(valid, kl(after, jax.lax.stop_gradient(before)), 0.0)",
-        "tests/jaxmeta/beliefs/test_variational.py",
+        "tests/jaxmeta/beliefs/test_gaussian_belief.py",
     ),
     Mutant(
         "RMSprop's eps under the root",
@@ -153,17 +153,17 @@ MUTANTS = (
     ),
     Mutant(
         "the last value is not bootstrapped",
-        "jaxmeta/rl/returns.py",
+        "jaxmeta/rl/gae.py",
         "start = (bootstrap * 0, bootstrap)",
         "start = (bootstrap * 0, bootstrap * 0)",
-        "tests/jaxmeta/rl/test_returns.py",
+        "tests/jaxmeta/rl/test_gae.py",
     ),
     Mutant(
         "credit crosses a time limit where it must not",
-        "jaxmeta/rl/returns.py",
+        "jaxmeta/rl/gae.py",
         "advantage = jnp.where(cut, 0.0, delta + gamma * lam * discount * advantage)",
         "advantage = delta + gamma * lam * discount * advantage",
-        "tests/jaxmeta/rl/test_returns.py",
+        "tests/jaxmeta/rl/test_gae.py",
     ),
     Mutant(
         "a fall counts as a time limit",
@@ -175,8 +175,8 @@ MUTANTS = (
     Mutant(
         "real returns are imagined ones",
         "jaxmeta/algorithms/ldm.py",
-        "return lambda tr: tr._replace(reward=tr.env_reward)",
-        "return as_paid",
+        "return lambda tr: tr._replace(reward=tr.env_reward, shaped=None)",
+        "return unchanged",
         "tests/jaxmeta/algorithms/test_algorithms.py::test_real_returns_replace_what_was_imagined",
     ),
     Mutant(
@@ -189,8 +189,8 @@ MUTANTS = (
     Mutant(
         "half trials reach the replay",
         "jaxmeta/rl/update_phases.py",
-        "return ring.add(replay, rows, mode, k == count - 1)",
-        "return ring.add(replay, rows, mode)",
+        "return ring_buffer.add(replay, rows, mode, k == count - 1)",
+        "return ring_buffer.add(replay, rows, mode)",
         "tests/jaxmeta/rl/test_update_phases.py",
     ),
     Mutant(
@@ -203,9 +203,37 @@ MUTANTS = (
     Mutant(
         "the greedy evaluation samples",
         "jaxmeta/agent.py",
-        "return agent._replace(draw=lambda key: jax.tree.map(jnp.zeros_like, agent.draw(key)))",
+        "return agent._replace(draw=lambda key: agent.quiet(agent.draw(key)))",
         "return agent",
         "tests/jaxmeta/training/test_result.py::test_a_loaded_agent_acts_as_it_was_evaluated",
+    ),
+    Mutant(
+        "a greedy agent's memory is silenced, too",
+        "jaxmeta/agent.py",
+        "lambda key: agent.quiet(agent.draw(key))",
+        "lambda key: no_noise(agent.draw(key))",
+        "tests/jaxmeta/test_rollout.py",
+    ),
+    Mutant(
+        "memories begin with a draw that a reset makes as well",
+        "jaxmeta/rollout.py",
+        "MEMORY = 2**31 - 1",
+        "MEMORY = 1",
+        "tests/jaxmeta/test_rollout.py",
+    ),
+    Mutant(
+        "policies learn nothing of a shaped reward",
+        "jaxmeta/agent.py",
+        "return tr.reward if tr.shaped is None else tr.shaped",
+        "return tr.reward",
+        "tests/jaxmeta/test_rollout.py",
+    ),
+    Mutant(
+        "only rewards say that a goal was met",
+        "jaxmeta/trial.py",
+        "met = jnp.asarray(met)\n",
+        "met = jnp.zeros((), bool)\n",
+        "tests/jaxmeta/test_rollout.py",
     ),
     Mutant(
         "variBAD's encoder is cut off from the RL loss",
@@ -224,17 +252,17 @@ MUTANTS = (
     ),
     Mutant(
         "a time limit ends bootstrapping in SAC",
-        "jaxmeta/replay/task_rows.py",
+        "jaxmeta/replay/off_policy_rows.py",
         "discount=jnp.where(tr.limit, 1.0, tr.discount)",
         "discount=tr.discount",
-        "tests/jaxmeta/replay/test_task_rows.py",
+        "tests/jaxmeta/replay/test_off_policy_rows.py",
     ),
     Mutant(
         "a window reads across a trial's end",
-        "jaxmeta/replay/task_rows.py",
+        "jaxmeta/replay/off_policy_rows.py",
         "keep = (real & ~row.cut[at]).astype(jnp.float32)",
         "keep = real.astype(jnp.float32)",
-        "tests/jaxmeta/replay/test_task_rows.py",
+        "tests/jaxmeta/replay/test_off_policy_rows.py",
     ),
     Mutant(
         "equal tasks count as different ones",
@@ -280,17 +308,17 @@ MUTANTS = (
     ),
     Mutant(
         "no gradient into the chained prior of MoSS",
-        "jaxmeta/beliefs/gaussian_mixture.py",
+        "jaxmeta/beliefs/mixture_elbo.py",
         "jnp.concatenate([s[:1], x[:-1]])",
         "jnp.concatenate([s[:1], jax.lax.stop_gradient(x[:-1])])",
-        "tests/jaxmeta/beliefs/test_gaussian_mixture.py",
+        "tests/jaxmeta/beliefs/test_mixture_elbo.py",
     ),
     Mutant(
         "trajectories of the same task are pushed apart",
-        "jaxmeta/beliefs/gaussian_mixture.py",
+        "jaxmeta/beliefs/mixture_elbo.py",
         "negative = tasks[:, None] != tasks[None]",
         "negative = jnp.ones_like(own)",
-        "tests/jaxmeta/beliefs/test_gaussian_mixture.py",
+        "tests/jaxmeta/beliefs/test_mixture_elbo.py",
     ),
     Mutant(
         "a latent always explains what it has read",
@@ -301,10 +329,10 @@ MUTANTS = (
     ),
     Mutant(
         "a frozen replay overwrites",
-        "jaxmeta/replay/ring.py",
+        "jaxmeta/replay/ring_buffer.py",
         'if mode == "ring":\n        slot',
         'if mode != "":\n        slot',
-        "tests/jaxmeta/replay/test_ring.py",
+        "tests/jaxmeta/replay/test_ring_buffer.py",
     ),
     Mutant(
         "a run starts over instead of going on from its checkpoint",
@@ -372,10 +400,10 @@ MUTANTS = (
     ),
     Mutant(
         "parameters that are not finite go unnoticed",
-        "jaxmeta/training/compiled.py",
+        "jaxmeta/training/compiled_programs.py",
         "params = all_finite(algorithm.params(state))",
         "params = jnp.array(True)",
-        "tests/jaxmeta/training/test_compiled.py",
+        "tests/jaxmeta/training/test_compiled_programs.py",
     ),
     Mutant(
         "the best parameters are the last ones",
@@ -386,15 +414,15 @@ MUTANTS = (
     ),
     Mutant(
         "two processes may write to one directory",
-        "jaxmeta/rundir/claim.py",
+        "jaxmeta/rundir/lock.py",
         "        lock.acquire(timeout=1)\n",
         "        pass\n",
-        "tests/jaxmeta/rundir/test_claim.py",
+        "tests/jaxmeta/rundir/test_lock.py",
     ),
     Mutant(
         "a run's directory names code to execute",
         "jaxmeta/rundir/reading.py",
-        "if code_files.is_file(name) and given is None:",
+        "if user_code.is_file(name) and given is None:",
         "if False:",
         "tests/jaxmeta/test_security.py",
     ),
@@ -407,7 +435,7 @@ MUTANTS = (
     ),
     Mutant(
         "a user's file can use JAX before devices are asked for",
-        "jaxmeta/config/code_files.py",
+        "jaxmeta/config/user_code.py",
         "load(BEFORE_FILES)()",
         "load(BEFORE_FILES)",
         "tests/jaxmeta/config/test_foreign_sections.py",

@@ -11,7 +11,7 @@ from jaxmeta.algorithm import Algorithm
 from jaxmeta.config.run import Run
 from jaxmeta.devices.seed_axis import over_seeds, seed_mesh
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import Course, members, run_updates, starter
+from jaxmeta.training.compiled_programs import Course, members, run_updates, starter
 from jaxmeta.trial import Trial
 from tests import probes
 

@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from envs.locomotion.engine import Advance, Fields
+from envs.locomotion.physics_interface import Advance, Fields
 from jaxmeta.env import Array
 
 

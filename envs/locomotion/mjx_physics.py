@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import mujoco
 from jax import lax
 
-from envs.locomotion.engine import Advance, Fields
+from envs.locomotion.physics_interface import Advance, Fields
 from jaxmeta.env import Array
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints that Warp is not installed

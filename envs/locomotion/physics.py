@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 from jax._src.xla_bridge import backends_are_initialized  # there is no public name for it
 
-from envs.locomotion.engine import NO_FIELDS, Advance, Fields
+from envs.locomotion.physics_interface import NO_FIELDS, Advance, Fields
 from jaxmeta.env import Array, where
 from jaxmeta.errors import ConfigError
 

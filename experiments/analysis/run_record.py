@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmeta.config import code_files, registry
-from jaxmeta.config.foreign_text import shown
+from jaxmeta.config import registry, user_code
 from jaxmeta.config.run import Run
+from jaxmeta.config.untrusted_text import shown
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, manifest, reading
 from jaxmeta.rundir.layout import POLICIES, Death, Table
@@ -165,7 +165,7 @@ def origin(found: dict[str, Any], run: Run) -> Origin:
       ConfigError: an unknown environment.
       ValueError: no version of the environment, or of a package.
     """
-    version = found.get("env_version", None if code_files.is_file(run.env) else FIRST_VERSION)
+    version = found.get("env_version", None if user_code.is_file(run.env) else FIRST_VERSION)
     if not isinstance(version, int | None):
         raise ValueError(f"env_version = {version!r}")
     changes = [entry.get("changed", {}) for entry in found.get("resumed_from", [])]

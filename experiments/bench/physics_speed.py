@@ -19,7 +19,7 @@ from envs.locomotion.physics import State, physics
 from envs.locomotion.robot import FRAME_SKIP
 from envs.locomotion.robot_models import ANT, HALF_CHEETAH, xml
 from experiments.terminal.wide_tables import print_whole
-from jaxmeta.devices.processor import cores, processor
+from jaxmeta.devices.cpu import cores, processor
 from jaxmeta.devices.seed_axis import ask_for_devices
 from jaxmeta.rundir.manifest import now
 

@@ -20,7 +20,7 @@ from experiments.terminal.wide_tables import print_whole
 from jaxmeta.agent import Belief
 from jaxmeta.algorithm import hyper
 from jaxmeta.config.run import Run
-from jaxmeta.replay import ring
+from jaxmeta.replay import ring_buffer
 from jaxmeta.rundir.layout import write_atomically
 from jaxmeta.training.build import build
 
@@ -98,7 +98,7 @@ def gradients(state: Any, kind: str) -> jax.Array:
     run = Run(method="ldm").replace({"vae.pairs": kind})
     belief = build(run)[1].belief
     assert isinstance(belief, Belief)
-    batch = ring.sample(state.replay, jax.random.key(0), run.vae.batch)
+    batch = ring_buffer.sample(state.replay, jax.random.key(0), run.vae.batch)
 
     def gradient(key: jax.Array) -> jax.Array:
         of = lambda params: belief.elbo(params, batch, key, hyper(run).vae)[0]

@@ -23,13 +23,13 @@ from experiments.terminal.wide_tables import print_whole
 from jaxmeta.algorithm import Algorithm, hyper
 from jaxmeta.axes import SEEDS
 from jaxmeta.config.run import Run
-from jaxmeta.devices.processor import processor
+from jaxmeta.devices.cpu import processor
 from jaxmeta.devices.seed_axis import over_seeds
 from jaxmeta.errors import ConfigError
-from jaxmeta.replay import ring
+from jaxmeta.replay import ring_buffer
 from jaxmeta.rundir.manifest import now
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import Course, course_like, members, run_updates, starter
+from jaxmeta.training.compiled_programs import Course, course_like, members, run_updates, starter
 from jaxmeta.trial import Trial
 
 PARTS = ("rollout", "policy", "vae")
@@ -230,7 +230,7 @@ def vae_seconds(run: Run, algorithm: Algorithm, state: Any) -> float:
     hp = hyper(run).vae
 
     def gradient(params: Any) -> Any:
-        batch = ring.sample(state.replay, jax.random.key(0), run.vae.batch)
+        batch = ring_buffer.sample(state.replay, jax.random.key(0), run.vae.batch)
         return jax.grad(belief.elbo, has_aux=True)(params, batch, jax.random.key(1), hp)
 
     steps = run.vae.updates if run.get("imagination") else 1

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.terminal.wide_tables import print_whole
-from jaxmeta.config.foreign_text import shown
 from jaxmeta.config.run import BASE, Run
+from jaxmeta.config.untrusted_text import shown
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, reading
 from jaxmeta.sweeps.plan import Plan, plan, results, sweep

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxmeta.config import code_files, mesh_shape, resolve
+from jaxmeta.config import mesh_shape, resolve, user_code
 from jaxmeta.config.fields import field_names, help_of
 from jaxmeta.config.process_group import Cluster, cluster
 from jaxmeta.config.run import BASE, Run
 from jaxmeta.config.save_period import period
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim, layout, reading
+from jaxmeta.rundir import layout, lock, reading
 
 HELP = {"-h", "--help"}
 HOW = (
@@ -81,11 +81,11 @@ def shown_sections(words: list[str]) -> Mapping[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Check everything that can be checked, then train and say where the results are."""
-    if any(map(code_files.is_file, (args.env, args.method))):
+    if any(map(user_code.is_file, (args.env, args.method))):
         prepare_for_code(args)
     chosen = run_of(args)
     stems = [
-        Path(n.split(":")[0]).stem if code_files.is_file(n) else n
+        Path(n.split(":")[0]).stem if user_code.is_file(n) else n
         for n in (chosen.env, chosen.method)
     ]
     return train_in(chosen, args.out or Path("runs") / "-".join(stems), args)
@@ -98,7 +98,7 @@ def prepare_for_code(args: argparse.Namespace) -> None:
       ConfigError: bad input, as far as it is known without the file.
     """
     for name in ("env", "method"):
-        code_files.require_file(name, getattr(args, name))
+        user_code.require_file(name, getattr(args, name))
     period(args.checkpoint_every)
     who = cluster(args.coordinator, args.num_processes, args.process_id)
     wanted = None if args.mesh is None else mesh_shape.shape(args.mesh)
@@ -149,13 +149,13 @@ def train_in(run: Run, out: Path, args: argparse.Namespace) -> int:
     if who.processes > 1:
         return train_with_others(run, out, args, who)
     if args.debug_nans:
-        claim.check(run, out)
+        lock.check(run, out)
         return debug_nans(run, out)
-    complete = claim.check(run, out) == "finished" and reading.has_last_checkpoint(out)
+    complete = lock.check(run, out) == "finished" and reading.has_last_checkpoint(out)
     if complete and args.command == "train":
         print(f"{out}: this run is finished already")
     else:
-        claim.require_free(out)
+        lock.require_free(out)
 
         from experiments.terminal.training_display import train_with_progress
 

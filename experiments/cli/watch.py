@@ -17,7 +17,7 @@ from experiments.terminal.progress_text import QUIET_S, news, remaining
 from jaxmeta.config import registry
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim, layout, reading
+from jaxmeta.rundir import layout, lock, reading
 from jaxmeta.statistics import evaluations
 
 ENDED = ("finished", "failed", "preempted")
@@ -58,7 +58,7 @@ def watch(path: Path, every: float = 2.0, console: Console | None = None) -> Non
 def follow(path: Path, every: float, show: Callable[[Results], None]) -> str:
     """Show a run again and again; return in words how that ended."""
     while True:
-        held = claim.holder(path)  # asked first: a process writes its end before it lets go
+        held = lock.holder(path)  # asked first: a process writes its end before it lets go
         result = read_results(path)
         show(result)
         if result.status in ENDED and held in (None, layout.UNKNOWN):  # else it is resumed now

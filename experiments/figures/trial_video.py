@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from envs.locomotion.robot_models import xml
 from experiments.analysis.robot_motion import Motion, motion_on, robot_of
 from experiments.figures.offscreen import Look, pictures
-from jaxmeta.config.foreign_text import shown
+from jaxmeta.config.untrusted_text import shown
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
 

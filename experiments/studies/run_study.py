@@ -14,10 +14,10 @@ from experiments.studies import (
     quickstart,
 )
 from experiments.studies.method_comparison import ROBOTS, methods
-from jaxmeta.config.foreign_text import shown
 from jaxmeta.config.run import Run
+from jaxmeta.config.untrusted_text import shown
 from jaxmeta.errors import ConfigError, NonFiniteError, Preempted
-from jaxmeta.rundir import claim, reading
+from jaxmeta.rundir import lock, reading
 from jaxmeta.training.stop_signals import stop_requests
 
 Runs = dict[str, Run]  # by the name of their folder
@@ -131,10 +131,10 @@ def run_stage(study: Study, runs: Runs, out: Path, measured: bool) -> int:
     """Train one stage's runs and report them; return the exit code."""
     finished = {}
     for folder, run in runs.items():
-        complete = claim.check(run, out / folder) == "finished"
+        complete = lock.check(run, out / folder) == "finished"
         finished[folder] = complete and reading.has_last_checkpoint(out / folder)
         if not finished[folder]:
-            claim.require_free(out / folder)
+            lock.require_free(out / folder)
 
     open_runs = {folder: run for folder, run in runs.items() if not finished[folder]}
     if measured and open_runs:

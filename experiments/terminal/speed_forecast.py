@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxmeta.config.run import Run
 from jaxmeta.devices.seed_axis import over_seeds, seed_mesh
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import members, run_updates, starter
+from jaxmeta.training.compiled_programs import members, run_updates, starter
 
 SECONDS = 3.0  # of training, about
 

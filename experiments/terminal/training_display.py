@@ -12,12 +12,12 @@ from experiments.terminal.progress_text import QUIET_S, news, remaining
 from jaxmeta.config import mesh_shape
 from jaxmeta.config.run import Run
 from jaxmeta.devices import hosts
-from jaxmeta.devices.processor import cores
+from jaxmeta.devices.cpu import cores
 from jaxmeta.devices.seed_axis import device_mesh
 from jaxmeta.sweeps.train_program import run_program
 from jaxmeta.training.build import build
+from jaxmeta.training.debug_nans import find_nan
 from jaxmeta.training.loop import Status
-from jaxmeta.training.nan_hunt import find_nan
 from jaxmeta.training.result import Result
 from jaxmeta.training.train_run import train
 

@@ -2,7 +2,7 @@
 
 from jaxmeta.config.fields import section, setting
 from jaxmeta.config.registry import MethodSpec
-from jaxmeta.papers import dorfman_2021, wang_2023
+from jaxmeta.papers import dorfman_2021_varibad, wang_2023_moss
 
 NETWORKS = "jaxmeta.nn.options:Networks"
 VAE = "jaxmeta.beliefs.options:VAE"
@@ -52,7 +52,7 @@ METHODS = {
             "SAC on a belief that is a mixture of Gaussians, inferred step by step (Wang et al."
             " 2023)",
             (REPLAY, INFERENCE),
-            wang_2023.DEFAULTS.fields,
+            wang_2023_moss.DEFAULTS.fields,
             rl=("sac",),
         ),
         MethodSpec(
@@ -60,7 +60,7 @@ METHODS = {
             "jaxmeta.algorithms.varibad_off_policy:varibad_off_policy",
             "SAC on variBAD's belief (Dorfman et al. 2021, BOReL's online form)",
             (NETWORKS, VAE, REPLAY),
-            dorfman_2021.DEFAULTS.fields,
+            dorfman_2021_varibad.DEFAULTS.fields,
             rl=("sac",),
         ),
     )

@@ -23,15 +23,15 @@ from jaxmeta.algorithm import (
 )
 from jaxmeta.axes import spread
 from jaxmeta.beliefs.elbo_learner import belief_learner
-from jaxmeta.beliefs.variational import variational_belief
+from jaxmeta.beliefs.gaussian_belief import variational_belief
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture, mixture_weights
 from jaxmeta.nn.networks import Encoder
-from jaxmeta.replay import ring, whole_trials
+from jaxmeta.replay import elbo_trials, ring_buffer
 from jaxmeta.rl.actor_critic import recurrent
 from jaxmeta.rl.on_policy import policy_learner
-from jaxmeta.rl.policy_gradient import Learned, Relabel, unchanged
+from jaxmeta.rl.policy_learner import Learned, Relabel, unchanged
 from jaxmeta.rl.update_phases import phases
 from jaxmeta.rollout import WORKERS_AXIS, Rollout, Worker, begin_all, live_all
 from jaxmeta.trial import Trial
@@ -43,7 +43,7 @@ class LDMState(NamedTuple):
     params: Params  # groups "encoder" and "policy" (RL); "belief" and "decoder" (VAE)
     learned: Learned
     vae_opt: optax.OptState
-    replay: ring.Trajectories
+    replay: ring_buffer.Trajectories
     key: Key
     update: Array  # []
     hp: Hyper
@@ -55,7 +55,7 @@ class Carry(NamedTuple):
     params: Params
     learned: Learned
     vae_opt: optax.OptState
-    replay: ring.Trajectories
+    replay: ring_buffer.Trajectories
     workers: Worker  # [G, W]
     so_far: Any  # the trial's transitions, [T, G, W]
 
@@ -78,7 +78,7 @@ def ldm(env: Trial, run: Run) -> Algorithm:
             params=params,
             learned=policy.init(params, hp),
             vae_opt=latent.init(params, hp.vae),
-            replay=ring.empty(whole_trials.replayed_like(env), run.vae.capacity),
+            replay=ring_buffer.empty(elbo_trials.replayed_like(env), run.vae.capacity),
             key=jax.random.fold_in(key, 1),
             update=jnp.zeros((), jnp.int32),
             hp=hp,
@@ -169,7 +169,7 @@ def ldm(env: Trial, run: Run) -> Algorithm:
 
             # Only normal workers' trials teach the belief.
             trials = of(jax.tree.map(merge_groups, so_far), normals)
-            replay = phased.store(carry.replay, whole_trials.replayed(trials), run.vae.replay, k)
+            replay = phased.store(carry.replay, elbo_trials.replayed(trials), run.vae.replay, k)
             params, vae_opt, elbo_metrics = latent.learn(
                 params, carry.vae_opt, replay, phased.key(update_key(state, 1), k), hp.vae
             )

@@ -22,9 +22,9 @@ from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
 from jaxmeta.rl.a2c import a2c_learner, loss_towards
 from jaxmeta.rl.actor_critic import Sequences, recurrent, sequences
+from jaxmeta.rl.gae import targets
 from jaxmeta.rl.on_policy import by_policy, learner
 from jaxmeta.rl.ppo import Batch, ppo_learner
-from jaxmeta.rl.returns import targets
 from jaxmeta.rollout import Rollout
 from jaxmeta.trial import Trial
 

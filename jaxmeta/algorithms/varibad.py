@@ -14,12 +14,12 @@ import optax
 from jaxmeta.agent import Belief, Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
 from jaxmeta.beliefs.elbo_learner import belief_learner
-from jaxmeta.beliefs.variational import variational_belief
+from jaxmeta.beliefs.gaussian_belief import variational_belief
 from jaxmeta.config.run import Run
 from jaxmeta.env import Env, Key
 from jaxmeta.nn.cache_blocks import average
 from jaxmeta.nn.optimisers import by_group, descend
-from jaxmeta.replay import ring
+from jaxmeta.replay import ring_buffer
 from jaxmeta.rl.a2c import a2c_loss, policy_optimiser
 from jaxmeta.rl.actor_critic import Recurrent, recurrent
 from jaxmeta.rl.on_policy import Way, learner
@@ -38,7 +38,7 @@ def varibad(env: Trial, run: Run) -> Algorithm:
         return belief.init(key_belief) | net.init(key_net)
 
     way = jointly(run, net, belief) if run.rl == "a2c" else in_turn(env, run, net, belief)
-    room = ring.Room(run.vae.capacity, run.vae.replay)
+    room = ring_buffer.Room(run.vae.capacity, run.vae.replay)
     return learner(env, run, net, init, way, belief, room)
 
 
@@ -63,12 +63,12 @@ def jointly(run: Run, net: Recurrent, belief: Belief) -> Way:
         params: Params,
         opt: optax.OptState,
         rollout: Rollout,
-        replay: ring.Trajectories,
+        replay: ring_buffer.Trajectories,
         key: Key,
         hp: Hyper,
     ) -> tuple[Params, optax.OptState, Metrics]:
         key_batch, key_elbo = jax.random.split(key)
-        batch = ring.sample(replay, key_batch, run.vae.batch)
+        batch = ring_buffer.sample(replay, key_batch, run.vae.batch)
 
         def rl_gradient(rollout: Rollout) -> tuple[Params, Metrics]:
             of = lambda params: a2c_loss(net.evaluate(params, rollout), rollout.transitions, hp.a2c)
@@ -97,7 +97,7 @@ def in_turn(env: Env, run: Run, net: Recurrent, belief: Belief) -> Way:
         params: Params,
         learned: Any,
         rollout: Rollout,
-        replay: ring.Trajectories,
+        replay: ring_buffer.Trajectories,
         key: Key,
         hp: Hyper,
     ) -> tuple[Params, Any, Metrics]:

@@ -6,14 +6,14 @@ import optax
 
 from jaxmeta.agent import Params, Transition
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
-from jaxmeta.beliefs.variational import variational_belief
+from jaxmeta.beliefs.gaussian_belief import variational_belief
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
 from jaxmeta.errors import ConfigError
 from jaxmeta.nn.networks import Encoder, call
 from jaxmeta.nn.optimisers import descend_often, part
-from jaxmeta.replay import ring
-from jaxmeta.replay.task_rows import Window, replayed
+from jaxmeta.replay import ring_buffer
+from jaxmeta.replay.off_policy_rows import Window, replayed
 from jaxmeta.rl.off_policy import TaskBelief, off_policy
 from jaxmeta.trial import Trial
 
@@ -55,14 +55,14 @@ def whole_trial_belief(env: Trial, run: Run) -> TaskBelief:
     def learn(
         params: Params,
         opt: optax.OptState,
-        replay: ring.Trajectories,
+        replay: ring_buffer.Trajectories,
         key: Key,
         hp: Hyper,
         wanted: Array,
     ) -> tuple[Params, optax.OptState, Metrics]:
         def loss(own: Params, key: Key) -> tuple[Array, Metrics]:
             key_batch, key_elbo = jax.random.split(key)
-            trials = replayed(ring.sample(replay, key_batch, run.vae.batch))
+            trials = replayed(ring_buffer.sample(replay, key_batch, run.vae.batch))
             return belief.elbo(own, trials, key_elbo, hp.vae)
 
         times = jnp.where(wanted, run.vae.updates, 0)

@@ -14,7 +14,7 @@ from jaxmeta.beliefs.options import VAE
 from jaxmeta.config.run import Run
 from jaxmeta.env import Key
 from jaxmeta.nn.optimisers import descend, part
-from jaxmeta.replay import ring
+from jaxmeta.replay import ring_buffer
 
 
 class BeliefLearner(NamedTuple):
@@ -40,14 +40,14 @@ def belief_learner(belief: Belief, run: Run, groups: tuple[str, ...]) -> BeliefL
         return optimiser(hp).init(part(params, groups))
 
     def learn(
-        params: Params, opt: optax.OptState, replay: ring.Trajectories, key: Key, hp: VAE
+        params: Params, opt: optax.OptState, replay: ring_buffer.Trajectories, key: Key, hp: VAE
     ) -> tuple[Params, optax.OptState, Metrics]:
         def improve(
             carry: tuple[Params, optax.OptState], key: Key
         ) -> tuple[tuple[Params, optax.OptState], Metrics]:
             own, opt = carry
             key_batch, key_elbo = jax.random.split(key)
-            batch = ring.sample(replay, key_batch, run.vae.batch)
+            batch = ring_buffer.sample(replay, key_batch, run.vae.batch)
             grads, metrics = jax.grad(belief.elbo, has_aux=True)(own, batch, key_elbo, hp)
             return descend(optimiser(hp), grads, opt, own), metrics
 

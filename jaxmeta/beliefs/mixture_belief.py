@@ -16,7 +16,8 @@ from flax.core import unfreeze
 
 from jaxmeta.agent import Gaussian, Params, Transition
 from jaxmeta.algorithm import Hyper, Metrics
-from jaxmeta.beliefs.gaussian_mixture import (
+from jaxmeta.beliefs.gaussians import sample
+from jaxmeta.beliefs.mixture_elbo import (
     Mixture,
     chosen,
     contrast,
@@ -24,7 +25,6 @@ from jaxmeta.beliefs.gaussian_mixture import (
     priors,
     two_moments,
 )
-from jaxmeta.beliefs.gaussians import sample
 from jaxmeta.beliefs.options import Inference
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
@@ -33,8 +33,8 @@ from jaxmeta.nn.gru import gru_step, gru_unroll, init_gru
 from jaxmeta.nn.networks import Linear, call, pytorch_uniform
 from jaxmeta.nn.optimisers import descend_often, part
 from jaxmeta.nn.running_statistics import merge, no_samples, standardise
-from jaxmeta.replay import ring
-from jaxmeta.replay.task_rows import Recorded, Window, windows
+from jaxmeta.replay import ring_buffer
+from jaxmeta.replay.off_policy_rows import Recorded, Window, windows
 from jaxmeta.rl.off_policy import TaskBelief
 from jaxmeta.rl.sac import real_actions
 from jaxmeta.trial import Trial
@@ -262,14 +262,14 @@ def mixture_belief(env: Trial, run: Run) -> TaskBelief:
     def learn(
         params: Params,
         opt: optax.OptState,
-        replay: ring.Trajectories,
+        replay: ring_buffer.Trajectories,
         key: Key,
         hp: Hyper,
         wanted: Array,
     ) -> tuple[Params, optax.OptState, Metrics]:
         def on_a_batch(trained: Params, key: Key) -> tuple[Array, Metrics]:
             key_row, key_end, key_loss = jax.random.split(key, 3)
-            rows = ring.sample(replay, key_row, sizes.batch)
+            rows = ring_buffer.sample(replay, key_row, sizes.batch)
             ends = jax.random.randint(key_end, (sizes.batch,), 1, env.horizon + 1)
             ends = ends if sizes.window else jnp.full_like(ends, env.horizon)
             return loss(params | trained, rows, ends, key_loss, hp.inference)

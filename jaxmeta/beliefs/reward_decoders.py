@@ -23,7 +23,7 @@ from jaxmeta.nn.networks import (
     pytorch_uniform,
 )
 from jaxmeta.nn.options import Networks
-from jaxmeta.replay.whole_trials import Replayed
+from jaxmeta.replay.elbo_trials import Replayed
 
 ALL_PAIRS_CHUNK = 11  # latents decoded at a time with pairs=all: bounds memory
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
-from jaxmeta.config.foreign_text import shown
+from jaxmeta.config.untrusted_text import shown
 from jaxmeta.errors import ConfigError
 
 LONGEST_TEXT = 1000  # characters of a text field

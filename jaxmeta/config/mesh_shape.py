@@ -7,8 +7,8 @@ import re
 from typing import NamedTuple
 
 from jaxmeta.config import registry
-from jaxmeta.config.foreign_text import shown
 from jaxmeta.config.run import Run
+from jaxmeta.config.untrusted_text import shown
 from jaxmeta.errors import ConfigError
 
 AXES = ("seeds", "groups")

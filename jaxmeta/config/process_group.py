@@ -7,7 +7,7 @@ import os
 import re
 from typing import NamedTuple
 
-from jaxmeta.config.foreign_text import shown
+from jaxmeta.config.untrusted_text import shown
 from jaxmeta.errors import ConfigError
 
 MOST_PROCESSES = 100_000

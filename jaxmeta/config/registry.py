@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxmeta.config.code_files import is_file, with_function
+from jaxmeta.config.user_code import is_file, with_function
 from jaxmeta.errors import ConfigError
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})

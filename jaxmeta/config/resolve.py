@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxmeta import papers
-from jaxmeta.config import code_files, recorded, registry
+from jaxmeta.config import recorded_options, registry, user_code
 from jaxmeta.config.fields import before, field_names, float_names
-from jaxmeta.config.foreign_text import shown
-from jaxmeta.config.recorded import Recorded
+from jaxmeta.config.recorded_options import Recorded
+from jaxmeta.config.untrusted_text import shown
 from jaxmeta.errors import ConfigError
 
 COMMON = ("jaxmeta.config.options:TrialOptions", "jaxmeta.config.options:Evaluation")
@@ -29,26 +29,26 @@ def executed(env: str, method: str) -> tuple[registry.EnvSpec, registry.MethodSp
         ("method", method, registry.method_spec),
     ):
         find(name)
-        code_files.require_file(field, name)
+        user_code.require_file(field, name)
     return executed_env(env), executed_method(method)
 
 
 def executed_env(env: str) -> registry.EnvSpec:
     """Return an environment's spec, with the options that its maker in a file declares."""
     spec = registry.env_spec(env)
-    if not code_files.is_file(env):
+    if not user_code.is_file(env):
         return spec
-    code_files.require_file("env", env)
-    return spec._replace(options=getattr(code_files.load(spec.make), "options", ""))
+    user_code.require_file("env", env)
+    return spec._replace(options=getattr(user_code.load(spec.make), "options", ""))
 
 
 def executed_method(method: str) -> registry.MethodSpec:
     """Return a method's spec, with the sections and ways that its maker in a file declares."""
     spec = registry.method_spec(method)
-    if not code_files.is_file(method):
+    if not user_code.is_file(method):
         return spec
-    code_files.require_file("method", method)
-    maker = code_files.load(spec.make)
+    user_code.require_file("method", method)
+    maker = user_code.load(spec.make)
     ways = tuple(getattr(maker, "rl", spec.rl))
     return spec._replace(sections=declared_by(maker), rl=ways)
 
@@ -56,7 +56,7 @@ def executed_method(method: str) -> registry.MethodSpec:
 def method_not_executed(method: str) -> registry.MethodSpec:
     """Return a method's spec as far as it is known without executing a file."""
     spec = registry.method_spec(method)
-    return spec._replace(sections=()) if code_files.is_file(method) else spec
+    return spec._replace(sections=()) if user_code.is_file(method) else spec
 
 
 def declared_by(maker: Any) -> tuple[Any, ...]:
@@ -91,7 +91,7 @@ def section_class(place: Any) -> Any:
     Raises:
       ConfigError: it is no section.
     """
-    owner = code_files.load(place) if isinstance(place, str) else place
+    owner = user_code.load(place) if isinstance(place, str) else place
     if not isinstance(owner, type) or not isinstance(getattr(owner, "section", None), str):
         raise ConfigError(f"{shown(place)}: must be a class made by @section(...)")
     return owner
@@ -104,7 +104,7 @@ def registered_sections() -> Classes:
         places += spec.sections
     for spec in registry.specs("environments").values():
         places += [spec.options] if spec.options else []
-    owners = [code_files.load(place) for place in dict.fromkeys(places)]
+    owners = [user_code.load(place) for place in dict.fromkeys(places)]
     return {owner.section: owner for owner in reversed(owners)}
 
 
@@ -152,19 +152,21 @@ def on_record(env: str, method: str, rl: str, flat: Mapping[str, Any]) -> Sectio
     Fields in `flat` of sections that nobody declares are kept as they are, if they are names
     and values such as options have; what is neither stays unknown.
     """
-    of_env, of_method = code_files.is_file(env), code_files.is_file(method)
+    of_env, of_method = user_code.is_file(env), user_code.is_file(method)
     if not (of_env or of_method):
         return ()
     env_spec, method_spec = registry.env_spec(registry.env_name(env)), method_not_executed(method)
     declared = gathered(rl, method_spec.sections, env_spec.options or None)
     found: dict[str, dict[str, Any]] = {}
     for name, value in flat.items():
-        section, leaf = recorded.split(name) or ("", "")
+        section, leaf = recorded_options.split(name) or ("", "")
         foreign = of_env if section == ENV else of_method
         if section and foreign and section not in declared:
-            found.setdefault(section, {})[leaf] = recorded.accepted(name, value)
-    if sum(map(len, found.values())) > recorded.MOST_FIELDS:
-        raise ConfigError(f"config.json: must have at most {recorded.MOST_FIELDS} options of files")
+            found.setdefault(section, {})[leaf] = recorded_options.accepted(name, value)
+    if sum(map(len, found.values())) > recorded_options.MOST_FIELDS:
+        raise ConfigError(
+            f"config.json: must have at most {recorded_options.MOST_FIELDS} options of files"
+        )
     sections = dict(filled(declared, {}))
     sections |= {name: Recorded(tuple(values.items())) for name, values in found.items()}
     order = [name.partition(".")[0] for name in flat if "." in name]

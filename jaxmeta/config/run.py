@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from jaxmeta import papers
-from jaxmeta.config import code_files, recorded, registry, resolve
+from jaxmeta.config import recorded_options, registry, resolve, user_code
 from jaxmeta.config.fields import (
     before,
     check_value,
@@ -21,8 +21,8 @@ from jaxmeta.config.fields import (
     frame_count,
     setting,
 )
-from jaxmeta.config.foreign_text import read_object, shown, shown_name
-from jaxmeta.config.recorded import Recorded
+from jaxmeta.config.recorded_options import Recorded
+from jaxmeta.config.untrusted_text import read_object, shown, shown_name
 from jaxmeta.errors import ConfigError
 
 MOST_UPDATES = 2**31 - 1  # they are counted in int32
@@ -132,7 +132,7 @@ class Run:
     @property
     def names_files(self) -> bool:
         """Whether its environment or its method is code in a file, which Run() executes."""
-        return code_files.is_file(self.env) or code_files.is_file(self.method)
+        return user_code.is_file(self.env) or user_code.is_file(self.method)
 
     @property
     def group(self) -> int:
@@ -209,7 +209,7 @@ class Run:
 
     def with_env_code(self, env: Any = None) -> "Run":
         """Do what `with_code` does, for the environment's options."""
-        if not code_files.is_file(self.env):
+        if not user_code.is_file(self.env):
             return self
         if env is None:
             options = resolve.executed_env(self.env).options
@@ -219,7 +219,7 @@ class Run:
 
     def with_method_code(self, method: Any = None) -> "Run":
         """Do what `with_code` does, for the method's sections."""
-        if method is None and code_files.is_file(self.method):
+        if method is None and user_code.is_file(self.method):
             return self.with_classes(resolve.executed_method(self.method).sections)
         if hasattr(method, "sections"):
             return self.with_classes(method.sections)
@@ -351,7 +351,7 @@ def validate(run: Run) -> None:
             raise ConfigError(f"section {name}: is what every run has; choose another name")
         for leaf, value in resolve.items(section).items():
             if isinstance(section, Recorded):
-                recorded.accepted(f"{name}.{leaf}", value)
+                recorded_options.accepted(f"{name}.{leaf}", value)
             else:
                 check_value(section, leaf, f"{name}.")
     if run.physics != "auto" and not registry.env_spec(run.env).simulated:

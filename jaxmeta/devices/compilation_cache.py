@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from jaxmeta.devices.processor import instructions, processor
+from jaxmeta.devices.cpu import instructions, processor
 
 MOST_BYTES = 4 << 30  # beyond, JAX drops what was not used for longest; it also makes JAX lock
 

@@ -19,8 +19,8 @@ import numpy as np
 from jax._src.xla_bridge import backends_are_initialized  # there is no public name for it
 from jax.experimental import multihost_utils
 
-from jaxmeta.config.foreign_text import one_line
 from jaxmeta.config.process_group import ALONE, Cluster, cluster
+from jaxmeta.config.untrusted_text import one_line
 from jaxmeta.env import is_key
 from jaxmeta.errors import (
     EXIT_CODE,

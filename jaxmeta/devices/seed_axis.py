@@ -14,7 +14,7 @@ from jaxmeta.axes import GROUPS, SEEDS
 from jaxmeta.config.mesh_shape import Shape, check, check_physics, divisors, largest
 from jaxmeta.config.run import Run
 from jaxmeta.devices import hosts
-from jaxmeta.devices.processor import cores
+from jaxmeta.devices.cpu import cores
 from jaxmeta.errors import ConfigError
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxmeta.papers import dorfman_2021, lee_2021, wang_2023
-from jaxmeta.papers.table import ANY
+from jaxmeta.papers import dorfman_2021_varibad, lee_2021_ldm, wang_2023_moss
+from jaxmeta.papers.row import ANY
 
-PAPERS = (lee_2021, dorfman_2021, wang_2023)
+PAPERS = (lee_2021_ldm, dorfman_2021_varibad, wang_2023_moss)
 PRESETS = ("paper", "reference")
 
 

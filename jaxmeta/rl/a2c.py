@@ -10,9 +10,9 @@ from jaxmeta.nn.cache_blocks import average
 from jaxmeta.nn.optimisers import by_group, descend, part
 from jaxmeta.nn.running_statistics import no_samples
 from jaxmeta.rl.actor_critic import Evaluated, Recurrent
+from jaxmeta.rl.gae import targets
 from jaxmeta.rl.options import A2C
-from jaxmeta.rl.policy_gradient import GROUPS, Learned, Loss, PolicyLearner, Relabel, unchanged
-from jaxmeta.rl.returns import targets
+from jaxmeta.rl.policy_learner import GROUPS, Learned, Loss, PolicyLearner, Relabel, unchanged
 from jaxmeta.rollout import Rollout
 
 

@@ -27,8 +27,8 @@ from jaxmeta.errors import ConfigError
 from jaxmeta.nn.action_distributions import draw as draw_action
 from jaxmeta.nn.cache_blocks import WINDOWS_AT_ONCE
 from jaxmeta.nn.optimisers import repeat
-from jaxmeta.replay import ring
-from jaxmeta.replay.task_rows import recorded, recorded_like, rows_that_fit, windows
+from jaxmeta.replay import ring_buffer
+from jaxmeta.replay.off_policy_rows import recorded, recorded_like, rows_that_fit, windows
 from jaxmeta.rl import sac
 from jaxmeta.rollout import Rollout, collect
 from jaxmeta.trial import Trial
@@ -77,7 +77,7 @@ class OffPolicyState(NamedTuple):
     params: Params
     learned: sac.Learned
     of_belief: Any  # what the belief's learning remembers
-    replay: ring.Trajectories  # of `Recorded`
+    replay: ring_buffer.Trajectories  # of `Recorded`
     tasks: Task  # [replay.tasks] those that are trained on
     key: Key
     update: Array  # []
@@ -128,7 +128,7 @@ def remembered(
     horizon: int,
     count: int,
     params: Params,
-    replay: ring.Trajectories,
+    replay: ring_buffer.Trajectories,
     key: Key,
 ) -> sac.Batch:
     """Return random transitions of the replay with beliefs as `params` have them.
@@ -148,7 +148,7 @@ def remembered(
 
     def some(key: Key) -> sac.Batch:
         key_row, key_end, key_before, key_after = jax.random.split(key, 4)
-        rows = ring.sample(replay, key_row, at_once)
+        rows = ring_buffer.sample(replay, key_row, at_once)
         ends = jax.random.randint(key_end, (at_once,), 1, horizon + 1)
         ends = ends if belief.steps else jnp.full_like(ends, horizon)
         hidden = belief.encode(params, windows(rows, ends, steps))
@@ -216,7 +216,7 @@ def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
             params=params,
             learned=rl.start(params, hp.sac),
             of_belief=belief.start(params, hp),
-            replay=ring.empty(example, rows),
+            replay=ring_buffer.empty(example, rows),
             tasks=training_tasks(env, key_tasks, run.train_split, run.replay.tasks),
             key=key,
             update=jnp.zeros((), jnp.int32),
@@ -235,7 +235,7 @@ def off_policy(env: Trial, run: Run, belief: TaskBelief) -> Algorithm:
     def step(state: OffPolicyState) -> tuple[OffPolicyState, Metrics]:
         rollout, number = live(state)
         tr, hp = rollout.transitions, state.hp
-        replay = ring.add(state.replay, recorded(tr, number), "ring")
+        replay = ring_buffer.add(state.replay, recorded(tr, number), "ring")
         params = belief.look(state.params, tr)
         key_belief, key_encode, key_rl = jax.random.split(update_key(state, 1), 3)
         wanted = (state.update + 1) * tr.reward.size >= run.replay.initial

@@ -19,10 +19,10 @@ from jaxmeta.algorithm import (
 from jaxmeta.axes import spread
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key
-from jaxmeta.replay import ring, whole_trials
+from jaxmeta.replay import elbo_trials, ring_buffer
 from jaxmeta.rl.a2c import a2c_learner
 from jaxmeta.rl.actor_critic import Recurrent
-from jaxmeta.rl.policy_gradient import Learned, PolicyLearner, Relabel, unchanged
+from jaxmeta.rl.policy_learner import Learned, PolicyLearner, Relabel, unchanged
 from jaxmeta.rl.ppo import ppo_learner
 from jaxmeta.rl.update_phases import phases
 from jaxmeta.rollout import Rollout, Worker, begin_all, live_all
@@ -43,7 +43,7 @@ class LearnerState(NamedTuple):
 
     params: Params
     learned: Any  # what the way to learn remembers
-    replay: ring.Trajectories | None  # None without room for one
+    replay: ring_buffer.Trajectories | None  # None without room for one
     key: Key
     update: Array  # []
     hp: Hyper
@@ -54,7 +54,7 @@ class Carry(NamedTuple):
 
     params: Params
     learned: Any
-    replay: ring.Trajectories | None
+    replay: ring_buffer.Trajectories | None
     workers: Worker  # [W]
     so_far: Any  # the trial's transitions
 
@@ -89,14 +89,14 @@ def learner(
     init_params: Callable[[Key], Params],
     way: Way,
     belief: Belief | None = None,
-    room: ring.Room | None = None,
+    room: ring_buffer.Room | None = None,
 ) -> Algorithm:
     """Return the method that learns from its workers' trials, and with room from a replay."""
     phased = phases(env, run, net.agent)
 
     def init(key: Key, hp: Hyper) -> LearnerState:
         params = init_params(jax.random.fold_in(key, 0))
-        replay = room and ring.empty(whole_trials.replayed_like(env), room.trials)
+        replay = room and ring_buffer.empty(elbo_trials.replayed_like(env), room.trials)
         key = jax.random.fold_in(key, 1)
         zero = jnp.zeros((), jnp.int32)
         return LearnerState(params, way.init(params, hp), replay, key, zero, hp)
@@ -128,7 +128,7 @@ def learner(
             workers, rollout = live(params, workers, k)
             so_far = phased.put(so_far, rollout.transitions, k)
             if room:
-                replay = phased.store(replay, whole_trials.replayed(so_far), room.mode, k)
+                replay = phased.store(replay, elbo_trials.replayed(so_far), room.mode, k)
             params, learned, metrics = way.learn(
                 params, learned, rollout, replay, phased.key(key_learn, k), hp
             )

@@ -15,9 +15,9 @@ from jaxmeta.env import Array, Env, Key
 from jaxmeta.nn.optimisers import by_group, descend, part
 from jaxmeta.nn.running_statistics import merge, merge_returns, no_samples, scale_down
 from jaxmeta.rl.actor_critic import Recurrent, Sequences, sequences
+from jaxmeta.rl.gae import targets
 from jaxmeta.rl.options import PPO
-from jaxmeta.rl.policy_gradient import GROUPS, Learned, PolicyLearner, Relabel, unchanged
-from jaxmeta.rl.returns import targets
+from jaxmeta.rl.policy_learner import GROUPS, Learned, PolicyLearner, Relabel, unchanged
 from jaxmeta.rollout import Rollout
 
 SMALL = 1e-5  # added to the advantages' deviation

@@ -16,7 +16,7 @@ from jaxmeta.algorithm import Metrics
 from jaxmeta.axes import scan
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key, where
-from jaxmeta.replay import ring
+from jaxmeta.replay import ring_buffer
 from jaxmeta.rollout import Rollout, Worker
 from jaxmeta.trial import Trial
 
@@ -46,7 +46,7 @@ class Phases(NamedTuple):
     put: Callable[[Any, Transition, Array], Any]
     recall: Callable[[Observe, Memory, Any, Array], Memory]
     remember: Callable[[Params, Worker, Any, Array], Worker]
-    store: Callable[..., ring.Trajectories]
+    store: Callable[..., ring_buffer.Trajectories]
     repeat: Callable[..., tuple[Any, Metrics]]
 
 
@@ -67,7 +67,7 @@ def of_trials(env: Trial) -> Phases:
         put=lambda so_far, transitions, k: transitions,
         recall=lambda observe, start, so_far, k: start,
         remember=lambda params, workers, so_far, k: workers,
-        store=lambda replay, rows, mode, k: ring.add(replay, rows, mode),
+        store=lambda replay, rows, mode, k: ring_buffer.add(replay, rows, mode),
         repeat=lambda phase, carry: phase(carry, jnp.zeros((), jnp.int32)),
     )
 
@@ -105,8 +105,10 @@ def of_episodes(env: Trial, agent: Agent, memory: str) -> Phases:
         again = jax.vmap(lambda tr: recall(observe, start, tr, k), in_axes=1)
         return workers._replace(memory=again(so_far))
 
-    def store(replay: ring.Trajectories, rows: Any, mode: str, k: Array) -> ring.Trajectories:
-        return ring.add(replay, rows, mode, k == count - 1)
+    def store(
+        replay: ring_buffer.Trajectories, rows: Any, mode: str, k: Array
+    ) -> ring_buffer.Trajectories:
+        return ring_buffer.add(replay, rows, mode, k == count - 1)
 
     def repeat(phase: Callable[..., tuple[Any, Metrics]], carry: Any) -> tuple[Any, Metrics]:
         carry, metrics = lax.scan(phase, carry, jnp.arange(count))

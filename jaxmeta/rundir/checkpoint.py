@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxmeta.config.foreign_text import one_line
+from jaxmeta.config.untrusted_text import one_line
 from jaxmeta.env import is_key
 from jaxmeta.errors import CheckpointError
 from jaxmeta.rundir.layout import steps

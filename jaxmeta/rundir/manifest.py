@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jaxmeta.devices.processor import processor, threads
+from jaxmeta.devices.cpu import processor, threads
 
 PHYSICS = ("mujoco", "mujoco-mjx")  # what simulated environments' numbers come from, beside
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "numpy", *PHYSICS)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxmeta.config import code_files
-from jaxmeta.config.foreign_text import read_object, shown, shown_name
+from jaxmeta.config import user_code
 from jaxmeta.config.run import Run
+from jaxmeta.config.untrusted_text import read_object, shown, shown_name
 from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir.layout import (
     CHECKPOINTS,
@@ -145,7 +145,7 @@ def refuse_named_code(run: Run, env: Any = None, method: Any = None) -> None:
       ConfigError: the environment or the method is from a file, and was not handed over.
     """
     for field, name, given in (("env", run.env, env), ("method", run.method, method)):
-        if code_files.is_file(name) and given is None:
+        if user_code.is_file(name) and given is None:
             raise ConfigError(
                 f"{field} = {name!r}: a run's folder names no code to execute; pass {field}=..."
                 " in Python, or name the file in `jaxmeta train`"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxmeta.errors import ConfigError, Preempted
-from jaxmeta.rundir import claim, layout
+from jaxmeta.rundir import layout, lock
 from jaxmeta.training.stop_signals import stop_requests
 
 JOB = "job"  # a program's file with the number of its SLURM job
@@ -53,12 +53,12 @@ def here(programs: list[Path], options: Options) -> None:
       Preempted: a signal came.
     """
     from jaxmeta.devices import (
-        processor,
+        cpu,
         seed_axis,  # imports jax, which plans do without
     )
     from jaxmeta.sweeps.train_program import run_program
 
-    seed_axis.ask_for_devices(processor.cores())  # the first program may have less use for them
+    seed_axis.ask_for_devices(cpu.cores())  # the first program may have less use for them
     with stop_requests() as stop_asked:
         for program in programs:
             try:
@@ -117,7 +117,7 @@ def slurm(programs: list[Path], options: Options) -> None:
     cluster = parameters.pop("cluster", None)  # "local" runs jobs as processes, for tests
     for program in programs:
         folder = program.parent.parent / "slurm"
-        if has_job(program) or claim.holder(program) is not None:
+        if has_job(program) or lock.holder(program) is not None:
             log.info("%s: has a job already", program)
             continue
         executor = submitit.AutoExecutor(folder=folder.absolute(), cluster=cluster)

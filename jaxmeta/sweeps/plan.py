@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmeta.config import code_files
+from jaxmeta.config import user_code
 from jaxmeta.config.run import Run
 from jaxmeta.config.save_period import period
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim, layout, reading
+from jaxmeta.rundir import layout, lock, reading
 from jaxmeta.statistics import evaluations, final_mean, of_seeds, rows, whole_evaluations
 from jaxmeta.sweeps import executors
 from jaxmeta.sweeps import sweep_grid as grids
@@ -88,7 +88,7 @@ def sweep(
         listed = {"runs": [run.fields() for run in runs.values()]}
         layout.write_atomically(path / PROGRAM, json.dumps(listed, indent=1) + "\n")
     names = {name for run in todo.runs.values() for name in (run.env, run.method)}
-    files = tuple(sorted(filter(code_files.is_file, names)))
+    files = tuple(sorted(filter(user_code.is_file, names)))
     options = executors.Options(workers, dict(slurm or {}), checkpoint_every, watch, files)
     executors.EXECUTORS[executor](list(todo.programs), options)
     return results(todo.runs)
@@ -143,7 +143,7 @@ def require_sweep(folder: Path) -> None:
     there = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     if set(there) - {RUNS, PROGRAMS, "slurm", "figures"}:
         raise ConfigError(f"out = {folder}: must be new, empty or a sweep's folder; it holds files")
-    claim.require_writable(folder)
+    lock.require_writable(folder)
 
 
 def results(runs: Mapping[Path, Run]) -> layout.Table:

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from jaxmeta.config.foreign_text import read_object
 from jaxmeta.config.run import Run
+from jaxmeta.config.untrusted_text import read_object
 from jaxmeta.rundir import reading
 from jaxmeta.sweeps import sweep_grid as grids
 

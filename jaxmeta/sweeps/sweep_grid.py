@@ -8,8 +8,8 @@ from typing import Any
 
 from jaxmeta.config import resolve
 from jaxmeta.config.fields import before
-from jaxmeta.config.foreign_text import shown
 from jaxmeta.config.run import Run
+from jaxmeta.config.untrusted_text import shown
 from jaxmeta.errors import ConfigError
 
 Overrides = dict[str, Any]  # dotted names and values

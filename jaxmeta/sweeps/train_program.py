@@ -10,7 +10,7 @@ from jaxmeta.config.save_period import period
 from jaxmeta.devices import hosts
 from jaxmeta.devices.compilation_cache import keep_programs
 from jaxmeta.devices.seed_axis import seed_mesh
-from jaxmeta.rundir import checkpoint, claim, layout, reading
+from jaxmeta.rundir import checkpoint, layout, lock, reading
 from jaxmeta.sweeps import sweep_folder
 from jaxmeta.sweeps.sweep_writer import SweepWriter
 from jaxmeta.training.build import build
@@ -46,7 +46,7 @@ def train_together(
                 checkpoints.confirm()
 
     how = How(watch, period(checkpoint_every))
-    with claim.locked(path), stop_requests() as stop_asked:
+    with lock.locked(path), stop_requests() as stop_asked:
         open_writer = lambda *told: SweepWriter(path, coded, *told)
         train_members(coded, path, mesh, world, algorithm, open_writer, how, stop_asked, deliver)
 
@@ -71,6 +71,6 @@ def run_program(
     for folder, run in runs.items():
         own = {name for name in (run.env, run.method) if name in files}
         reading.refuse_named_code(run, run.env in own or None, run.method in own or None)
-        claim.check(run, folder, path.name)
-    claim.require_free(path)
+        lock.check(run, folder, path.name)
+    lock.require_free(path)
     train_together(path, runs, checkpoint_every, watch)

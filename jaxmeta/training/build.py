@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxmeta.algorithm import Algorithm
-from jaxmeta.config import code_files, registry, resolve
-from jaxmeta.config.foreign_text import shown
+from jaxmeta.config import registry, resolve, user_code
 from jaxmeta.config.run import Run
+from jaxmeta.config.untrusted_text import shown
 from jaxmeta.env import Env
 from jaxmeta.errors import ConfigError
 from jaxmeta.trial import Trial, trial
@@ -18,7 +18,7 @@ def make_base(run: Run) -> Any:
     """Return what the environment's maker returns: it takes physics, then options, if any."""
     spec, options = registry.env_spec(run.env), run.get("env")
     arguments = [run.physics] if spec.simulated else []
-    made = code_files.load(spec.make)(*arguments, *([] if options is None else [options]))
+    made = user_code.load(spec.make)(*arguments, *([] if options is None else [options]))
     if isinstance(made, Env) and made.options is None:
         made.options = options
     return made
@@ -64,5 +64,5 @@ def build(
     run = run.with_code(env, method)
     world = make_env(run, env)
     if method is None:
-        method = code_files.load(registry.method_spec(run.method).make)
+        method = user_code.load(registry.method_spec(run.method).make)
     return world, method(world, run)

@@ -21,7 +21,7 @@ from jaxmeta.rundir.layout import Death
 from jaxmeta.rundir.non_writing_process import NoCheckpoints
 from jaxmeta.rundir.reading import as_json
 from jaxmeta.rundir.run_writer import Writer
-from jaxmeta.training.compiled import Course, Programs
+from jaxmeta.training.compiled_programs import Course, Programs
 from jaxmeta.training.evaluation import evaluation_rows
 from jaxmeta.training.result import AGENT, Best, Trained
 from jaxmeta.trial import Trial

@@ -19,7 +19,7 @@ from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir import checkpoint, layout, reading
 from jaxmeta.rundir.reading import as_json
 from jaxmeta.training.build import Method, build
-from jaxmeta.training.compiled import Members, initial_states, members
+from jaxmeta.training.compiled_programs import Members, initial_states, members
 
 AGENT = "agent"  # the checkpoint's item to act with
 log = logging.getLogger(__name__)

@@ -12,21 +12,27 @@ import jax
 import numpy as np
 
 from jaxmeta.algorithm import Algorithm
-from jaxmeta.config import code_files, mesh_shape, registry
-from jaxmeta.config.foreign_text import one_line
+from jaxmeta.config import mesh_shape, registry, user_code
 from jaxmeta.config.run import Run
 from jaxmeta.config.save_period import Period, period
+from jaxmeta.config.untrusted_text import one_line
 from jaxmeta.devices import hosts
 from jaxmeta.devices.compilation_cache import keep_programs
 from jaxmeta.devices.memory_budget import require_room
 from jaxmeta.devices.seed_axis import ask_for_mesh, device_mesh, device_names
 from jaxmeta.env import Env
 from jaxmeta.errors import CheckpointError, Preempted
-from jaxmeta.rundir import checkpoint, claim, layout, manifest, reading
+from jaxmeta.rundir import checkpoint, layout, lock, manifest, reading
 from jaxmeta.rundir.non_writing_process import NoCheckpoints, NoWriter
 from jaxmeta.rundir.run_writer import RunWriter, Writer
 from jaxmeta.training.build import Method, build
-from jaxmeta.training.compiled import Course, Programs, compile_programs, course_like, members
+from jaxmeta.training.compiled_programs import (
+    Course,
+    Programs,
+    compile_programs,
+    course_like,
+    members,
+)
 from jaxmeta.training.evaluation import evaluation_tasks
 from jaxmeta.training.loop import COURSE, Journey, Session, Status
 from jaxmeta.training.restore import restore_for_all, resumption
@@ -85,7 +91,7 @@ def train(
     wanted = mesh_shape.shape(mesh) if mesh is not None else None
     ask_for_mesh(run, wanted)  # before anything uses JAX
     with hosts.together():
-        if hosts.told(lambda: claim.check(run, path)) == "finished":
+        if hosts.told(lambda: lock.check(run, path)) == "finished":
             try:
                 return result_for_all(path, run, env, method)
             except CheckpointError as error:  # the last updates can be repeated
@@ -94,9 +100,9 @@ def train(
         coded = run.with_code(env, method)
         world, algorithm = build(coded, env, method)
         with contextlib.ExitStack() as stack:
-            hosts.by_first(lambda: stack.enter_context(claim.locked(path)), None)
+            hosts.by_first(lambda: stack.enter_context(lock.locked(path)), None)
             asked = stack.enter_context(stop_requests())
-            hosts.told(lambda: claim.check(run, path))  # once more: now nobody else can write
+            hosts.told(lambda: lock.check(run, path))  # once more: now nobody else can write
             open_writer = lambda *told: RunWriter(coded, path, *told)
             train_members({path: coded}, path, devices, world, algorithm, open_writer, how, asked)
         return result_for_all(path, run, env, method)
@@ -164,7 +170,7 @@ def train_members(
 def facts_of(run: Run, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     """Return what the manifest tells of this process."""
     flags = {name: str(jax.config.values[name]) for name in manifest.JAX_FLAGS}
-    files = [code_files.file_of(name) for name in (run.env, run.method) if code_files.is_file(name)]
+    files = [user_code.file_of(name) for name in (run.env, run.method) if user_code.is_file(name)]
     own_code = [path for path in files if path.is_file()]  # else it was handed over
     facts = manifest.describe(device_names(mesh), flags, own_code)
     facts |= {"mesh": dict(mesh.shape), "processes": hosts.count()}

@@ -10,7 +10,7 @@ import pytest
 import reference
 
 import jaxmeta
-from experiments.cli.parser import read_command
+from experiments.cli.commands import read_command
 from experiments.cli.train import run_of
 from jaxmeta.config.run import Run
 from jaxmeta.papers import PRESETS

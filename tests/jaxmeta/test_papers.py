@@ -8,7 +8,7 @@ import pytest
 from jaxmeta import papers
 from jaxmeta.config import registry
 from jaxmeta.config.run import Run
-from jaxmeta.papers.table import ANY
+from jaxmeta.papers.row import ANY
 
 DEFAULTS = [paper.DEFAULTS for paper in papers.PAPERS if hasattr(paper, "DEFAULTS")]
 ROWS = [*DEFAULTS, *(row for paper in papers.PAPERS for row in paper.ROWS)]
@@ -46,7 +46,7 @@ def test_no_two_papers_claim_a_pair():
         for env, method in itertools.product(row.envs, row.methods)
     )
     twice = {claim for claim, count in claims.items() if count > 1}
-    assert twice == {("paper", env, "moss") for env in papers.wang_2023.SWITCHING}  # one paper
+    assert twice == {("paper", env, "moss") for env in papers.wang_2023_moss.SWITCHING}  # one paper
 
 
 def test_what_reference_says_comes_behind_what_paper_says():

@@ -8,10 +8,10 @@ import pytest
 
 from jaxmeta import Binary, Box, Discrete, Env, Real, adaptation, collect, greedy, mdp_step
 from jaxmeta.agent import Agent
-from jaxmeta.replay.task_rows import recorded, recorded_like
+from jaxmeta.replay.off_policy_rows import recorded, recorded_like
 from jaxmeta.rl.actor_critic import Evaluated
+from jaxmeta.rl.gae import targets
 from jaxmeta.rl.options import A2C
-from jaxmeta.rl.returns import targets
 from jaxmeta.rollout import MEMORY
 from jaxmeta.trial import trial
 

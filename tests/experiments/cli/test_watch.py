@@ -13,7 +13,7 @@ from rich.console import Console
 from experiments.__main__ import main
 from experiments.analysis.run_record import read_results
 from experiments.cli import watch
-from jaxmeta.rundir import claim, layout, reading
+from jaxmeta.rundir import layout, lock, reading
 from tests.written import (
     cut_short,
     on_record,
@@ -46,7 +46,7 @@ def path(tmp_path):
     """A running run whose process lives."""
     path = write(tmp_path / "a")
     with contextlib.ExitStack() as process:
-        process.enter_context(claim.locked(path))
+        process.enter_context(lock.locked(path))
         HELD[path] = process
         yield path
 
@@ -176,7 +176,7 @@ def test_a_run_that_ends_between_two_questions_is_not_called_gone(tmp_path, monk
         return result
 
     living = lambda path: "a process" if reading.status(path) == "running" else None
-    monkeypatch.setattr("jaxmeta.rundir.claim.holder", living)
+    monkeypatch.setattr("jaxmeta.rundir.lock.holder", living)
     monkeypatch.setattr("experiments.cli.watch.read_results", read_and_end)
     assert seen(path, monkeypatch, lambda: None)[-1] == f"{path}: finished"
 

@@ -10,9 +10,9 @@ import pytest
 
 from jaxmeta.agent import Transition
 from jaxmeta.algorithms.ldm import counted
-from jaxmeta.replay.whole_trials import replayed
+from jaxmeta.replay.elbo_trials import replayed
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import begin, initial_states, members, run_updates
+from jaxmeta.training.compiled_programs import begin, initial_states, members, run_updates
 from tests.tiny import advance, program, tiny_run
 
 # Each field on which paper and public code disagree, with its other value.

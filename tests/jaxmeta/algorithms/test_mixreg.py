@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 from jaxmeta.algorithm import update_key
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import initial_states, members
+from jaxmeta.training.compiled_programs import initial_states, members
 from tests.tiny import tiny_run
 
 SIZES = {"seeds": 1, "networks.action_embedding": 3, "networks.policy_sees_obs": True}

@@ -23,7 +23,7 @@ from jaxmeta.devices.seed_axis import over_seeds, seed_mesh
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture
 from jaxmeta.imagination.options import Imagination
-from jaxmeta.replay.whole_trials import replayed
+from jaxmeta.replay.elbo_trials import replayed
 from jaxmeta.rollout import collect
 from jaxmeta.rundir import reading
 from jaxmeta.training.build import build

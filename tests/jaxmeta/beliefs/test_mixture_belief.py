@@ -9,8 +9,8 @@ import pytest
 from jaxmeta.agent import Transition
 from jaxmeta.algorithm import hyper
 from jaxmeta.beliefs.mixture_belief import mixture_belief
-from jaxmeta.replay import ring
-from jaxmeta.replay.task_rows import Recorded, recorded_like, windows
+from jaxmeta.replay import ring_buffer
+from jaxmeta.replay.off_policy_rows import Recorded, recorded_like, windows
 from jaxmeta.training.build import make_env
 from tests.tiny import tiny_run
 
@@ -98,7 +98,7 @@ def test_memory_is_empty_behind_a_trials_end():
 def learned(overrides=(), rows=None, wanted=True):
     run, env, belief, params = made(overrides)
     rows = some_rows(env, n=6) if rows is None else rows
-    replay = ring.add(ring.empty(recorded_like(env), 10), rows, "ring")
+    replay = ring_buffer.add(ring_buffer.empty(recorded_like(env), 10), rows, "ring")
     hp = hyper(run)
     learn = jax.jit(belief.learn)
     return params, learn(params, belief.start(params, hp), replay, KEY, hp, jnp.array(wanted))

@@ -12,12 +12,12 @@ import pytest
 import jaxmeta
 from experiments.__main__ import main
 from jaxmeta.algorithm import hyper
-from jaxmeta.config import code_files, recorded, resolve
-from jaxmeta.config.recorded import Recorded
+from jaxmeta.config import recorded_options, resolve, user_code
+from jaxmeta.config.recorded_options import Recorded
 from jaxmeta.config.run import Run
-from jaxmeta.devices.processor import cores
+from jaxmeta.devices.cpu import cores
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim
+from jaxmeta.rundir import lock
 from jaxmeta.rundir.checkpoint import named
 from jaxmeta.sweeps import sweep_grid
 from jaxmeta.training.build import make_env
@@ -69,7 +69,7 @@ def test_config_json_holds_them_and_is_read_without_the_files(here):
     assert (read.fading.half_life, read.env, read.get("env").pulls) == (20.0, NAMES["env"], 3)
     assert sweep_grid.digest(read) == sweep_grid.digest(run)
     assert Run.from_json(read.to_json()) == read
-    assert claim.check(read, here / "new") is None
+    assert lock.check(read, here / "new") is None
 
 
 def test_code_at_hand_says_what_is_on_record(here):
@@ -213,9 +213,9 @@ def test_a_field_added_later_says_what_was_done_before(here):
     )
     assert Run.from_json(older).with_code().fading.floor == 0.0
     same = Run(**NAMES).replace({"fading.floor": 0})
-    assert claim.check(same, folder) == "running"
+    assert lock.check(same, folder) == "running"
     with pytest.raises(ConfigError, match=r"differing: fading\.floor \(0\.0 there, 0\.2 here\)"):
-        claim.check(Run(**NAMES), folder)
+        lock.check(Run(**NAMES), folder)
 
 
 def test_what_is_handed_over_must_have_the_runs_options(here, monkeypatch):
@@ -237,7 +237,7 @@ def test_what_is_handed_over_must_have_the_runs_options(here, monkeypatch):
 
 
 def test_a_method_that_is_handed_over_must_find_its_sections(here, tmp_path):
-    make = code_files.load("fading.py:make")
+    make = user_code.load("fading.py:make")
     with pytest.raises(
         ConfigError, match="fading: the code of rl2 on gridworld reads this section"
     ):
@@ -309,7 +309,7 @@ def test_what_is_on_record_is_bounded_like_any_strangers():
             Run.from_json(json.dumps(old | {name: 1}))
     with pytest.raises(ConfigError, match="no such field"):
         Run.from_json(json.dumps(Run(method="rl2").fields() | {"mine.x": 1}))
-    assert recorded.split("mine.x") == ("mine", "x")
+    assert recorded_options.split("mine.x") == ("mine", "x")
 
 
 def test_a_run_directory_names_no_code(here):

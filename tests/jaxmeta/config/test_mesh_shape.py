@@ -17,7 +17,7 @@ from jaxmeta.config.run import Run
 from jaxmeta.devices.seed_axis import device_mesh, mesh_of, over_seeds
 from jaxmeta.errors import ConfigError
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import members, run_updates, starter
+from jaxmeta.training.compiled_programs import members, run_updates, starter
 from tests.tiny import program, tiny_run
 
 UPDATES = 3

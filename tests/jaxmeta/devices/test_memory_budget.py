@@ -11,7 +11,7 @@ from jaxmeta.devices import memory_budget
 from jaxmeta.devices.seed_axis import mesh_of, seed_mesh
 from jaxmeta.errors import ConfigError
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import course_like, members
+from jaxmeta.training.compiled_programs import course_like, members
 from tests.tiny import tiny_run
 
 COPIES = 2  # of all seeds, on two devices and for a checkpoint

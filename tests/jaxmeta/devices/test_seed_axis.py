@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxmeta.devices.seed_axis import divisor, over_seeds, seed_mesh
-from jaxmeta.training.compiled import run_updates
+from jaxmeta.training.compiled_programs import run_updates
 from tests.processes import ENVIRONMENT
 from tests.tiny import advance, program
 
@@ -29,7 +29,7 @@ def test_seeds_beside_each_other_on_one_device_change_nothing():
 HANG = """
 import jax
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import members, starter
+from jaxmeta.training.compiled_programs import members, starter
 from jaxmeta.devices.seed_axis import seed_mesh
 from jaxmeta.config.run import Run
 run = Run(method="rl2", seeds=8)

@@ -11,8 +11,8 @@ from scipy.stats import kstest
 
 from envs.gridworld import gridworld
 from jaxmeta.agent import Agent
+from jaxmeta.beliefs.gaussian_belief import variational_belief
 from jaxmeta.beliefs.options import VAE
-from jaxmeta.beliefs.variational import variational_belief
 from jaxmeta.config.run import Run
 from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture, mixture_weights
 from jaxmeta.imagination.options import Imagination

@@ -15,8 +15,8 @@ from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError, NonFiniteError
 from jaxmeta.nn.cache_blocks import WINDOWS_AT_ONCE
 from jaxmeta.nn.optimisers import repeat
-from jaxmeta.replay import ring
-from jaxmeta.replay.task_rows import recorded
+from jaxmeta.replay import ring_buffer
+from jaxmeta.replay.off_policy_rows import recorded
 from jaxmeta.rl.off_policy import numbers, remembered
 from jaxmeta.training.build import build
 from tests.probes import Steer
@@ -83,7 +83,7 @@ def test_what_sac_reads_is_what_was_lived_and_believed(window):
     belief = mixture_belief(env, run)
     rollout, number = jax.jit(algorithm.collect)(state)
     tr = rollout.transitions
-    replay = ring.add(state.replay, recorded(tr, number), "ring")
+    replay = ring_buffer.add(state.replay, recorded(tr, number), "ring")
     params = belief.look(state.params, tr)
     draw = jax.jit(functools.partial(remembered, belief, env.horizon, 40))
     pool = jax.device_get(draw(params, replay, jax.random.key(1)))

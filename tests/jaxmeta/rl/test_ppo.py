@@ -11,9 +11,9 @@ import rlax
 from jaxmeta.algorithm import hyper, traceable
 from jaxmeta.rl import ppo
 from jaxmeta.rl.options import PPO
-from jaxmeta.rl.policy_gradient import GROUPS
+from jaxmeta.rl.policy_learner import GROUPS
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import initial_states, members
+from jaxmeta.training.compiled_programs import initial_states, members
 from tests.tiny import tiny_run
 
 N = 40

@@ -14,7 +14,7 @@ from jaxmeta.rl import update_phases
 from jaxmeta.rl.actor_critic import recurrent, sequences
 from jaxmeta.rollout import begin_all, live_all
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import initial_states, members
+from jaxmeta.training.compiled_programs import initial_states, members
 from tests.probes import Stop
 from tests.tiny import tiny_run
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import claim, layout, reading
+from jaxmeta.rundir import layout, lock, reading
 from tests.written import WRITTEN, write_with_writer
 
 
@@ -15,7 +15,7 @@ def test_a_bad_manifest_is_named(text, tmp_path):
     write_with_writer(tmp_path / "a", "finished")
     (tmp_path / "a" / layout.MANIFEST).write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"manifest\.json"):
-        claim.check(WRITTEN, tmp_path / "a")
+        lock.check(WRITTEN, tmp_path / "a")
 
 
 def test_what_is_not_finite_becomes_null(tmp_path):

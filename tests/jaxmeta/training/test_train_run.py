@@ -15,9 +15,9 @@ from experiments.__main__ import main
 from jaxmeta.algorithms.rl2 import rl2
 from jaxmeta.config.run import Run
 from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError
-from jaxmeta.rundir import checkpoint, claim, layout, reading
+from jaxmeta.rundir import checkpoint, layout, lock, reading
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import course_like, members
+from jaxmeta.training.compiled_programs import course_like, members
 from jaxmeta.training.loop import COURSE
 from tests.processes import assert_same, newest, resumed_from, rows_logged
 from tests.tiny import tiny_run
@@ -193,7 +193,7 @@ def test_an_error_of_many_lines_is_no_obstacle(trained, tmp_path):
     said = reading.read_manifest(tmp_path / "a")["error"]
     assert said.startswith("RuntimeError: RESOURCE_EXHAUSTED:")
     assert said.isprintable()
-    assert claim.check(trained.run, tmp_path / "a") == "failed"
+    assert lock.check(trained.run, tmp_path / "a") == "failed"
 
 
 def test_a_finished_run_with_a_damaged_end_trains_it_again(trained, tmp_path, caplog):

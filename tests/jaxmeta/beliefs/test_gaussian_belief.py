@@ -10,14 +10,14 @@ from scipy.stats import norm
 
 from jaxmeta.agent import Gaussian
 from jaxmeta.algorithm import hyper
+from jaxmeta.beliefs.gaussian_belief import chained_kl, variational_belief
 from jaxmeta.beliefs.gaussians import kl
 from jaxmeta.beliefs.options import VAE
-from jaxmeta.beliefs.variational import chained_kl, variational_belief
 from jaxmeta.config.run import Run
 from jaxmeta.env import Binary, Box, Cells, Discrete, Env, Real
 from jaxmeta.nn.networks import Encoder
 from jaxmeta.nn.options import Networks
-from jaxmeta.replay.whole_trials import Replayed
+from jaxmeta.replay.elbo_trials import Replayed
 from jaxmeta.trial import trial
 from tests.tiny import with_sections
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxmeta.agent import Transition
 from jaxmeta.env import Array, Env, Key, Step
 from jaxmeta.nn.networks import example_action, example_obs
-from jaxmeta.replay.whole_trials import Replayed
+from jaxmeta.replay.elbo_trials import Replayed
 
 
 class Recorded(NamedTuple):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxmeta.agent import Transition
-from jaxmeta.replay.task_rows import (
+from jaxmeta.replay.off_policy_rows import (
     Recorded,
     recorded,
     recorded_like,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jaxmeta.config.foreign_text import shown, shown_name
 from jaxmeta.config.run import Run
+from jaxmeta.config.untrusted_text import shown, shown_name
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir.layout import CONFIG, HOLDER, LOCK, OWNER, UNKNOWN, write_atomically
 from jaxmeta.rundir.manifest import now

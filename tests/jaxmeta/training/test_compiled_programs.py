@@ -11,7 +11,7 @@ from jaxmeta.devices import memory_budget
 from jaxmeta.devices.seed_axis import seed_mesh
 from jaxmeta.rundir import checkpoint
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled import (
+from jaxmeta.training.compiled_programs import (
     PARAMS,
     Course,
     compile_programs,

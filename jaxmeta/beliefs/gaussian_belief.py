@@ -21,7 +21,7 @@ from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key
 from jaxmeta.nn.cache_blocks import by_trial
 from jaxmeta.nn.networks import Encoder, call, example_action, example_obs
-from jaxmeta.replay.whole_trials import Replayed
+from jaxmeta.replay.elbo_trials import Replayed
 
 
 def chained_kl(q: Gaussian, valid: Array) -> Array:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxmeta.config.fields import FIELD, LONGEST_LIST, LONGEST_TEXT, NAME
-from jaxmeta.config.foreign_text import LONGEST_NUMBER, shown
+from jaxmeta.config.untrusted_text import LONGEST_NUMBER, shown
 from jaxmeta.errors import ConfigError
 
 MOST_FIELDS = 1000  # of all sections of one run together

@@ -4,8 +4,8 @@ Numbers are those of the public code: five trials of each of five tasks between 
 tasks' trials read by encoder and critics alike. Our trials come from 25 different tasks.
 """
 
-from jaxmeta.papers.lee_2021 import ROBOTS, SWITCHING
-from jaxmeta.papers.table import ANY, Row
+from jaxmeta.papers.lee_2021_ldm import ROBOTS, SWITCHING
+from jaxmeta.papers.row import ANY, Row
 
 # What stands behind everything that an environment says.
 DEFAULTS = Row(
@@ -42,6 +42,6 @@ ROWS = (
             "vae.updates": 20,
         },
         "public code of BOReL, and where it says nothing, that of variBAD on robots (see"
-        " `lee_2021`); the budget is that of MoSS",
+        " `lee_2021_ldm`); the budget is that of MoSS",
     ),
 )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import rlax
 
-from jaxmeta.rl.returns import gae
+from jaxmeta.rl.gae import gae
 
 T, W = 13, 5
 by_worker = jax.jit(jax.vmap(gae, in_axes=(1, 1, 1, 1, 0, None, None), out_axes=1))

@@ -5,7 +5,7 @@ all methods have in common in one of them stands with the environment; here is i
 and, as the preset `reference`, where the code goes another way than the paper.
 """
 
-from jaxmeta.papers.table import ANY, Row
+from jaxmeta.papers.row import ANY, Row
 
 ROBOTS = ("half-cheetah-velocity", "ant-direction", "ant-goal")
 # Tasks that change within an episode are MoSS's; other methods keep their settings there.

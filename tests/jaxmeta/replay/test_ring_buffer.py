@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from jaxmeta.replay import ring
+from jaxmeta.replay import ring_buffer
 
 CAPACITY = 5
 
@@ -18,10 +18,10 @@ CAPACITY = 5
 EXAMPLE = {"id": jnp.zeros((), jnp.int32), "cells": jnp.zeros((3, 2), jnp.int8)}
 
 
-add = jax.jit(ring.add, static_argnames="mode")
+add = jax.jit(ring_buffer.add, static_argnames="mode")
 
 
-sample = jax.jit(ring.sample, static_argnums=2)
+sample = jax.jit(ring_buffer.sample, static_argnums=2)
 
 
 def rows(first, n):
@@ -56,7 +56,7 @@ def check(replay, stored, key):
 @settings(max_examples=30, derandomize=True)
 @given(sizes=st.lists(st.sampled_from([1, 2, 5]), min_size=1, max_size=12))
 def test_what_is_stored_and_drawn_is_what_a_list_would_hold(mode, sizes):
-    replay, stored, offered = ring.empty(EXAMPLE, CAPACITY), plain(mode), 1
+    replay, stored, offered = ring_buffer.empty(EXAMPLE, CAPACITY), plain(mode), 1
     for n in sizes:
         replay = add(replay, rows(offered, n), mode=mode)
         for i in range(n):
@@ -66,7 +66,7 @@ def test_what_is_stored_and_drawn_is_what_a_list_would_hold(mode, sizes):
 
 
 def test_a_ring_goes_on_correctly_after_many_rounds():
-    replay, stored = ring.empty(EXAMPLE, CAPACITY), deque(maxlen=CAPACITY)
+    replay, stored = ring_buffer.empty(EXAMPLE, CAPACITY), deque(maxlen=CAPACITY)
     for i in range(200):
         replay = add(replay, rows(2 * i, 2), mode="ring")
         stored.extend([2 * i, 2 * i + 1])
@@ -74,7 +74,7 @@ def test_a_ring_goes_on_correctly_after_many_rounds():
 
 
 def test_rows_are_drawn_uniformly_and_with_replacement():
-    replay = add(ring.empty(EXAMPLE, CAPACITY), rows(10, 2), mode="ring")
+    replay = add(ring_buffer.empty(EXAMPLE, CAPACITY), rows(10, 2), mode="ring")
     replay = add(replay, rows(12, 1), mode="ring")
     drawn = np.asarray(sample(replay, jax.random.key(0), 3000)["id"])
     counts = np.bincount(drawn - 10, minlength=3)
@@ -86,7 +86,7 @@ def test_rows_are_drawn_uniformly_and_with_replacement():
 
 
 def test_every_array_keeps_its_own_dtype_and_shape():
-    replay = ring.empty(EXAMPLE, CAPACITY)
+    replay = ring_buffer.empty(EXAMPLE, CAPACITY)
     assert replay.data["id"].shape == (CAPACITY,) and replay.data["id"].dtype == jnp.int32
     assert replay.data["cells"].shape == (CAPACITY, 3, 2)
     assert replay.data["cells"].dtype == jnp.int8

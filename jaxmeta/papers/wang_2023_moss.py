@@ -5,8 +5,8 @@ first column's numbers are the general defaults of `inference`, `sac` and `repla
 what differs from them. How often to evaluate is ours.
 """
 
-from jaxmeta.papers.lee_2021 import ROBOTS, SWITCHING
-from jaxmeta.papers.table import ANY, Row
+from jaxmeta.papers.lee_2021_ldm import ROBOTS, SWITCHING
+from jaxmeta.papers.row import ANY, Row
 
 EPISODE = {"frames": 3_000_000, "trial.episodes": 1, "evaluation.every": 60_000}
 

@@ -11,7 +11,8 @@ from scipy.special import log_softmax, softmax
 
 from jaxmeta.agent import Gaussian
 from jaxmeta.algorithm import traceable
-from jaxmeta.beliefs.gaussian_mixture import (
+from jaxmeta.beliefs.gaussian_belief import chained_kl
+from jaxmeta.beliefs.mixture_elbo import (
     Mixture,
     chosen,
     class_kl,
@@ -21,7 +22,6 @@ from jaxmeta.beliefs.gaussian_mixture import (
     two_moments,
 )
 from jaxmeta.beliefs.options import Inference
-from jaxmeta.beliefs.variational import chained_kl
 
 KEY = jax.random.key(0)
 S, B, K, L = 4, 3, 2, 3

@@ -14,9 +14,9 @@ from jaxmeta.config.run import Run
 from jaxmeta.devices import hosts
 from jaxmeta.devices.seed_axis import over_seeds, seed_mesh
 from jaxmeta.env import Env
-from jaxmeta.rundir import checkpoint, claim, layout, reading
+from jaxmeta.rundir import checkpoint, layout, lock, reading
 from jaxmeta.training.build import Method, build
-from jaxmeta.training.compiled import course_like, members, run_updates, starter
+from jaxmeta.training.compiled_programs import course_like, members, run_updates, starter
 from jaxmeta.training.loop import COURSE
 
 JAX_FILES = str(Path(jax.__file__).parent) + os.sep
@@ -50,7 +50,7 @@ def find_nan(
     """
     path = Path(out)
     hosts.require_alone("the search for a NaN")
-    claim.check(run, path)
+    lock.check(run, path)
     mesh = seed_mesh(run.seeds)  # before anything else uses JAX
     run = run.with_code(env, method)
     world, algorithm = build(run, env, method)
