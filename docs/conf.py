@@ -15,7 +15,7 @@ from typing import Any
 
 import jaxmeta
 from jaxmeta.config.fields import allowed
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 
 ROOMS = ("jaxmeta", "envs", "experiments")
 
@@ -70,7 +70,7 @@ def add_fields(app: Any, what: str, name: str, obj: Any, options: Any, lines: li
 def settings(owner: type) -> dict[str, str]:
     """Return what a section of a Run says of its fields."""
     return {
-        f.name: f"{f.metadata['doc']}. Default {shown(f.default)}; {allowed(f)}."
+        f.name: f"{f.metadata['doc']}. Default {safe_repr(f.default)}; {allowed(f)}."
         for f in dataclasses.fields(owner)
         if "doc" in f.metadata
     }

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxmeta.config import registry, user_code
 from jaxmeta.config.run import Run
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, manifest, reading
 from jaxmeta.rundir.layout import POLICIES, Death, Table
@@ -176,7 +176,7 @@ def origin(found: dict[str, Any], run: Run) -> Origin:
     for package in sorted({name for versions in made for name in versions}):
         course = [versions.get(package, "unknown") for versions in made]
         words.append(f"{package} {' then '.join(word for word, _ in groupby(course))}")
-    options = [f"{k} = {shown(v)}" for k, v in run.fields().items() if k.startswith("env.")]
+    options = [f"{k} = {safe_repr(v)}" for k, v in run.fields().items() if k.startswith("env.")]
     return Origin(version, tuple(words), tuple(options))
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.config.run import BASE, Run
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, reading
 from jaxmeta.sweeps.plan import Plan, plan, results, sweep
@@ -62,7 +62,7 @@ def read_sweep(path: Path) -> dict[str, Any]:
         if key not in KEYS:
             raise ConfigError(f"{path}: {key}: must be one of {', '.join(KEYS)}")
         if not isinstance(value, KEYS[key]) or isinstance(value, bool):
-            raise ConfigError(f"{path}: {key} = {shown(value)}: of the wrong kind")
+            raise ConfigError(f"{path}: {key} = {safe_repr(value)}: of the wrong kind")
     bases = told.get("base", {})
     return {
         **told,

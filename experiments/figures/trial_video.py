@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from envs.locomotion.robot_models import xml
 from experiments.analysis.robot_motion import Motion, motion_on, robot_of
 from experiments.figures.offscreen import Look, pictures
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
 
@@ -34,14 +34,14 @@ def check(path: Path, task: int | None, out: Path) -> int:
     if task is not None and not 0 <= task < len(tasks):
         raise ConfigError(f"task = {task}: {run.env} has evaluation tasks 0 to {len(tasks) - 1}")
     if out.suffix not in KINDS:
-        raise ConfigError(f"out = {shown(str(out))}: must end in {' or '.join(KINDS)}")
+        raise ConfigError(f"out = {safe_repr(str(out))}: must end in {' or '.join(KINDS)}")
     if out.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise ConfigError(
-            f"out = {shown(str(out))}: .mp4 needs imageio with ffmpeg (pip install"
+            f"out = {safe_repr(str(out))}: .mp4 needs imageio with ffmpeg (pip install"
             " 'jaxmeta[video]'); .gif works without"
         )
     if not out.parent.is_dir():
-        raise ConfigError(f"out = {shown(str(out))}: there is no folder {out.parent}")
+        raise ConfigError(f"out = {safe_repr(str(out))}: there is no folder {out.parent}")
     if task is None:
         first = tasks[0]["split"]
         task = next((i for i, t in enumerate(tasks) if t["split"] != first), 0)

@@ -15,7 +15,7 @@ from experiments.studies import (
 )
 from experiments.studies.method_comparison import ROBOTS, methods
 from jaxmeta.config.run import Run
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError, NonFiniteError, Preempted
 from jaxmeta.rundir import lock, reading
 from jaxmeta.training.stop_signals import stop_requests
@@ -108,12 +108,12 @@ def run_study(name: str, out: Path, given: dict[str, Any], only: list[str] | Non
         nothing was started.
     """
     if name not in STUDIES:
-        raise ConfigError(f"study = {shown(name)}: must be one of {', '.join(STUDIES)}")
+        raise ConfigError(f"study = {safe_repr(name)}: must be one of {', '.join(STUDIES)}")
     study = STUDIES[name]
     runs = study.runs(**given)
     for run in only or []:
         if run not in runs:
-            raise ConfigError(f"only = {shown(run)}: must be some of {', '.join(runs)}")
+            raise ConfigError(f"only = {safe_repr(run)}: must be some of {', '.join(runs)}")
     chosen = {folder: run for folder, run in runs.items() if not only or folder in only}
     # A quickstart takes minutes: measuring would be a good part of it.
     code = run_stage(study, chosen, out, measured=name != "quickstart")

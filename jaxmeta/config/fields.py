@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 
 LONGEST_TEXT = 1000  # characters of a text field
@@ -84,12 +84,12 @@ def section(name: str) -> Callable[[type[T]], type[T]]:
             if f.type == tuple[str, ...] and not f.metadata["choices"]:
                 raise ConfigError(f"{name}.{f.name}: a list of words must have choices")
             if accepted(f, f.default) is None:
-                raise ConfigError(f"{name}.{f.name} = {shown(f.default)}: must be {allowed(f)}")
+                raise ConfigError(f"{name}.{f.name} = {safe_repr(f.default)}: must be {allowed(f)}")
         made.section = name
         return made
 
     if not NAME.fullmatch(str(name)):
-        raise ConfigError(f"section {shown(name)}: must be a name such as fading")
+        raise ConfigError(f"section {safe_repr(name)}: must be a name such as fading")
     return declare
 
 
@@ -156,7 +156,7 @@ def checked(owner: type, leaf: str, given: Any, prefix: str = "") -> Any:
     f = next(f for f in dataclasses.fields(owner) if f.name == leaf)
     value = accepted(f, given)
     if value is None:
-        raise ConfigError(f"{prefix}{leaf} = {shown(given)}: must be {allowed(f)}")
+        raise ConfigError(f"{prefix}{leaf} = {safe_repr(given)}: must be {allowed(f)}")
     return value
 
 

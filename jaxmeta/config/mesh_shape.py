@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jaxmeta.config import registry
 from jaxmeta.config.run import Run
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 
 AXES = ("seeds", "groups")
@@ -39,7 +39,7 @@ def shape(text: str) -> Shape:
     found = {part[1]: int(part[2]) for part in parts if part}
     if len(found) < len(parts) or not found.keys() <= set(AXES):
         raise ConfigError(
-            f"mesh = {shown(text)}: must be numbers of devices such as seeds=2,groups=4"
+            f"mesh = {safe_repr(text)}: must be numbers of devices such as seeds=2,groups=4"
         )
     return Shape(**found)
 

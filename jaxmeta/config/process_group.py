@@ -7,7 +7,7 @@ import os
 import re
 from typing import NamedTuple
 
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 
 MOST_PROCESSES = 100_000
@@ -46,7 +46,8 @@ def cluster(
     found = re.fullmatch(r"(.+):(\d{1,5})", str(coordinator))
     if found is None or not 0 < int(found[2]) < 2**16:
         raise ConfigError(
-            f"coordinator = {shown(coordinator)}: must be HOST:PORT, where process 0 can be reached"
+            f"coordinator = {safe_repr(coordinator)}: must be HOST:PORT, where process 0 can be"
+            " reached"
         )
     processes, process = (whole(name, given[name]) for name in ("num_processes", "process_id"))
     if not 1 <= processes <= MOST_PROCESSES:
@@ -72,5 +73,5 @@ def whole(name: str, value: object) -> int:
       ConfigError: it is none.
     """
     if not re.fullmatch(r"-?\d{1,9}", str(value)):
-        raise ConfigError(f"{name} = {shown(value)}: must be a whole number")
+        raise ConfigError(f"{name} = {safe_repr(value)}: must be a whole number")
     return int(str(value))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxmeta.config.fields import FIELD, LONGEST_LIST, LONGEST_TEXT, NAME
-from jaxmeta.config.untrusted_text import LONGEST_NUMBER, shown
+from jaxmeta.config.untrusted_text import LONGEST_NUMBER, safe_repr
 from jaxmeta.errors import ConfigError
 
 MOST_FIELDS = 1000  # of all sections of one run together
@@ -13,7 +13,7 @@ MOST_FIELDS = 1000  # of all sections of one run together
 
 @dataclass(frozen=True)
 class Recorded:
-    """A section whose class nobody declares: names and values, shown, compared, never believed.
+    """A section whose class nobody declares: names and values, safe_repr, compared, never believed.
 
     Floats are numbers of a compiled program, like those of any section.
     """
@@ -56,8 +56,8 @@ def accepted(name: str, value: Any) -> Any:
     parts = kept if isinstance(kept, tuple) else (kept,)
     if len(parts) > LONGEST_LIST or not all(map(harmless, parts)):
         raise ConfigError(
-            f"{name} = {shown(value)}: must be a number, true or false, a short text, or a short"
-            " list of those"
+            f"{name} = {safe_repr(value)}: must be a number, true or false, a short text, or a"
+            " short list of those"
         )
     return kept
 

@@ -7,7 +7,7 @@ from jaxmeta import papers
 from jaxmeta.config import recorded_options, registry, user_code
 from jaxmeta.config.fields import before, field_names, float_names
 from jaxmeta.config.recorded_options import Recorded
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 
 COMMON = ("jaxmeta.config.options:TrialOptions", "jaxmeta.config.options:Evaluation")
@@ -81,7 +81,7 @@ def gathered(rl: str, declared: Iterable[Any], options: Any = None) -> Classes:
                 f'section {owner.section}: an environment\'s options are called "env"'
             )
         if found.setdefault(owner.section, owner) is not owner:
-            raise ConfigError(f"section {owner.section}: is there twice, in {shown(owner)} too")
+            raise ConfigError(f"section {owner.section}: is there twice, in {safe_repr(owner)} too")
     return found
 
 
@@ -93,7 +93,7 @@ def section_class(place: Any) -> Any:
     """
     owner = user_code.load(place) if isinstance(place, str) else place
     if not isinstance(owner, type) or not isinstance(getattr(owner, "section", None), str):
-        raise ConfigError(f"{shown(place)}: must be a class made by @section(...)")
+        raise ConfigError(f"{safe_repr(place)}: must be a class made by @section(...)")
     return owner
 
 

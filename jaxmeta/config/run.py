@@ -22,7 +22,7 @@ from jaxmeta.config.fields import (
     setting,
 )
 from jaxmeta.config.recorded_options import Recorded
-from jaxmeta.config.untrusted_text import read_object, shown, shown_name
+from jaxmeta.config.untrusted_text import read_object, safe_name, safe_repr
 from jaxmeta.errors import ConfigError
 
 MOST_UPDATES = 2**31 - 1  # they are counted in int32
@@ -95,7 +95,7 @@ class Run:
             self.fill("rl", env.rl if env.rl in method.rl else method.rl[0])
         if self.rl not in method.rl:
             ways = " or ".join(method.rl)
-            raise ConfigError(f"rl = {self.rl!r}: {shown_name(self.method)} learns by {ways}")
+            raise ConfigError(f"rl = {self.rl!r}: {safe_name(self.method)} learns by {ways}")
         declared = resolve.gathered(self.rl, method.sections, env.options or None)
         base = resolve.base_values(self.env, self.method, self.preset)
         if self.sections:
@@ -118,7 +118,7 @@ class Run:
         for known, section in self.__dict__.get("sections", ()):
             if known == name:
                 return section
-        raise AttributeError(f"{shown_name(name)}: the run has no such section")
+        raise AttributeError(f"{safe_name(name)}: the run has no such section")
 
     def get(self, name: str) -> Any:
         """Return a section, or None where the run has none of this name."""
@@ -231,7 +231,7 @@ class Run:
         for name in owners:
             if self.get(name) is None:
                 raise ConfigError(
-                    f"{name}: the code of {shown_name(self.method)} on {shown_name(self.env)} reads"
+                    f"{name}: the code of {safe_name(self.method)} on {safe_name(self.env)} reads"
                     " this section, which the run lacks"
                 )
         sections = tuple(
@@ -304,10 +304,10 @@ def refuse_unknown(names: Iterable[str], run: Run) -> None:
     known = run.fields()
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(shown_name(name), known, n=1, cutoff=0.7)
+            near = difflib.get_close_matches(safe_name(name), known, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]}?" if near else f"fields are {', '.join(known)}"
-            where = f"{shown_name(run.method)} on {shown_name(run.env)}"
-            raise ConfigError(f"{shown_name(name)}: {where} has no such field; {hint}")
+            where = f"{safe_name(run.method)} on {safe_name(run.env)}"
+            raise ConfigError(f"{safe_name(name)}: {where} has no such field; {hint}")
 
 
 def refuse_missing(names: Iterable[str], given: dict[str, Any]) -> None:
@@ -332,7 +332,7 @@ def require_sections(run: Run, declared: resolve.Classes) -> None:
     """
     for name, owner in declared.items():
         if not isinstance(run.get(name), owner):
-            raise ConfigError(f"{name} = {shown(run.get(name))}: must be a {owner.__name__}")
+            raise ConfigError(f"{name} = {safe_repr(run.get(name))}: must be a {owner.__name__}")
     for name, _ in run.sections:
         if name not in declared and not run.names_files:
             raise ConfigError(f"{name}: {run.method} with {run.rl} has no such section")

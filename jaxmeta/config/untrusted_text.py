@@ -12,7 +12,7 @@ LONGEST_LINE = 300  # characters of an error of someone else's
 LONGEST_SHOWN = 100  # characters of a value in an error
 
 
-def shown(value: Any) -> str:
+def safe_repr(value: Any) -> str:
     """Return a value for an error: one line, shortened, control characters escaped."""
     short = reprlib.Repr()
     short.maxlevel = 2
@@ -31,10 +31,10 @@ def one_line(text: str) -> str:
     return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 3] + "..."
 
 
-def shown_name(name: Any) -> str:
+def safe_name(name: Any) -> str:
     """Return a name for an error: as it is where that is harmless, else as a value."""
     fits = isinstance(name, str) and 0 < len(name) <= LONGEST_SHOWN and name.isprintable()
-    return name if fits else shown(name)
+    return name if fits else safe_repr(name)
 
 
 def read_object(text: str, where: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def read_object(text: str, where: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, value in pairs:
             if name in found:
-                raise ConfigError(f"{shown_name(name)}: is in {where} twice; must be there once")
+                raise ConfigError(f"{safe_name(name)}: is in {where} twice; must be there once")
             found[name] = value
         return found
 
@@ -66,5 +66,5 @@ def read_object(text: str, where: str) -> dict[str, Any]:
     except RecursionError:
         raise ConfigError(f"{where}: must not be nested that deeply") from None
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: must be an object of dotted names, not {shown(value)}")
+        raise ConfigError(f"{where}: must be an object of dotted names, not {safe_repr(value)}")
     return value

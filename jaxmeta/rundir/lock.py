@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from jaxmeta.config.run import Run
-from jaxmeta.config.untrusted_text import shown, shown_name
+from jaxmeta.config.untrusted_text import safe_name, safe_repr
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir.layout import CONFIG, HOLDER, LOCK, OWNER, UNKNOWN, write_atomically
 from jaxmeta.rundir.manifest import now
@@ -36,7 +36,8 @@ def check(run: Run, path: Path, owner: str | None = None) -> str | None:
         differing = sorted(k for k in there.keys() | ours.keys() if there.get(k) != ours.get(k))
         if differing:
             rows = ", ".join(
-                f"{k} ({shown(there.get(k))} there, {shown(ours.get(k))} here)" for k in differing
+                f"{k} ({safe_repr(there.get(k))} there, {safe_repr(ours.get(k))} here)"
+                for k in differing
             )
             raise ConfigError(f"out = {path}: holds another run; differing: {rows}")
         if found == "finished":
@@ -44,7 +45,7 @@ def check(run: Run, path: Path, owner: str | None = None) -> str | None:
         if (theirs := read_manifest(path).get(OWNER)) != owner:
             raise ConfigError(
                 f"out = {path}: belongs to a sweep; `jaxmeta sweep` or `jaxmeta resume"
-                f" {path.parent.parent / 'programs' / shown_name(theirs)}` goes on with it"
+                f" {path.parent.parent / 'programs' / safe_name(theirs)}` goes on with it"
             )
     if path.exists() and not path.is_dir():
         raise ConfigError(f"out = {path}: must be a folder, not a file")
@@ -119,7 +120,7 @@ def holder(path: Path) -> str | None:
         lock.acquire(timeout=0)
     except Timeout:
         who = path / HOLDER
-        return shown_name(who.read_text()) if who.is_file() else "another process"
+        return safe_name(who.read_text()) if who.is_file() else "another process"
     except OSError:  # not ours to lock
         return UNKNOWN
     lock.release()

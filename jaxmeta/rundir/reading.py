@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxmeta.config import user_code
 from jaxmeta.config.run import Run
-from jaxmeta.config.untrusted_text import read_object, shown, shown_name
+from jaxmeta.config.untrusted_text import read_object, safe_name, safe_repr
 from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir.layout import (
     CHECKPOINTS,
@@ -43,7 +43,7 @@ def readable(path: Path) -> Iterator[None]:
         ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError,
         ValueError, csv.Error,
     ) as error:  # fmt: skip
-        raise ConfigError(f"{path}: cannot be read ({shown(str(error))})") from None
+        raise ConfigError(f"{path}: cannot be read ({safe_repr(str(error))})") from None
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def printable(text: str) -> str:
       ValueError: it could.
     """
     if not text.isprintable():
-        raise ValueError(f"{shown(text)}: not printable")
+        raise ValueError(f"{safe_repr(text)}: not printable")
     return text
 
 
@@ -120,7 +120,7 @@ def refuse_links(path: Path) -> None:
             found = Path(folder) / name
             if found.is_symlink() or not (found.is_dir() or found.is_file() or not found.exists()):
                 raise ConfigError(
-                    f"{shown_name(str(found))}: must not be a symbolic link, nor anything but a"
+                    f"{safe_name(str(found))}: must not be a symbolic link, nor anything but a"
                     " file or a folder, inside a run's folder"
                 )
 

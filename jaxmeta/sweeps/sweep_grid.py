@@ -9,7 +9,7 @@ from typing import Any
 from jaxmeta.config import resolve
 from jaxmeta.config.fields import before
 from jaxmeta.config.run import Run
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 
 Overrides = dict[str, Any]  # dotted names and values
@@ -24,7 +24,7 @@ def product(grid: Mapping[str, Iterable[Any]]) -> list[Overrides]:
     columns = {}
     for name, values in grid.items():
         if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-            raise ConfigError(f"grid: {name} = {shown(values)}: must be a list of values")
+            raise ConfigError(f"grid: {name} = {safe_repr(values)}: must be a list of values")
         columns[name] = list(values)
         if not columns[name]:
             raise ConfigError(f"grid: {name} = []: must hold at least one value")
@@ -54,7 +54,7 @@ def seed_count(seeds: Iterable[int] | int | None) -> int | None:
         return seeds
     listed = list(seeds)
     if listed != list(range(len(listed))):
-        raise ConfigError(f"seeds = {shown(listed)}: must be a number n, or range(n)")
+        raise ConfigError(f"seeds = {safe_repr(listed)}: must be a number n, or range(n)")
     return len(listed)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import registry, resolve, user_code
 from jaxmeta.config.run import Run
-from jaxmeta.config.untrusted_text import shown
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.env import Env
 from jaxmeta.errors import ConfigError
 from jaxmeta.trial import Trial, trial
@@ -52,8 +52,8 @@ def require_options(run: Run, env: Env) -> None:
     for name in dict.fromkeys((*wanted, *made)):
         if wanted.get(name) != made.get(name):
             raise ConfigError(
-                f"env.{name} = {shown(wanted.get(name))}: but the environment that was handed over"
-                f" says that it was made with {shown(made.get(name))} (Env.options)"
+                f"env.{name} = {safe_repr(wanted.get(name))}: but the environment that was handed"
+                f" over says that it was made with {safe_repr(made.get(name))} (Env.options)"
             )
 
 
