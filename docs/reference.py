@@ -37,7 +37,7 @@ def pages() -> dict[str, str]:
     of_papers = {"papers-environments": environments_page()}
     of_papers |= {f"papers-{name_of(paper)}": paper_page(paper) for paper in PAPERS}
     return {
-        "index": f"# All rooms\n\nEvery file, by its folder.\n\n{contents(of_rooms)}",
+        "index": f"# All modules\n\nEvery file, by its folder.\n\n{contents(of_rooms)}",
         "papers": f"# Published settings\n\nA page for each paper.\n\n{contents(of_papers)}",
         **of_rooms,
         **of_papers,

@@ -1,7 +1,7 @@
 """The 7 x 7 gridworld of LDM (Lee & Chung 2021, 5.1) and its extrapolation form (5.1.2).
 
-The agent starts in the corner (0, 0) and looks for one goal cell; being on the goal after
-a move pays 1, every other step costs 0.1. Goals are sorted by rings: the ring of a cell is
+The agent starts in the corner (0, 0) and looks for one goal cell; a step that ends on the
+goal has reward 1, every other step -0.1. Goals are sorted by rings: the ring of a cell is
 max(x, y). Rings 0 and 1 never hold a goal.
 """
 

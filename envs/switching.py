@@ -12,7 +12,7 @@ from jaxmeta.errors import ConfigError
 
 
 class SwitchingState(NamedTuple):
-    """Where an episode stands."""
+    """The state of an episode."""
 
     inner: EnvState
     t: Array  # [] steps taken
@@ -32,7 +32,7 @@ class Switching(Wrapper):
         self.horizon = segments * every
         self.finite = False  # there are more sequences of tasks than tasks
 
-    def current(self, task: Task, t: Array | int) -> Task:
+    def current_task(self, task: Task, t: Array | int) -> Task:
         """Return the inner task that step t of an episode is taken in."""
         return jax.tree.map(lambda x: x[t // self.every], task)
 
@@ -56,27 +56,30 @@ class Switching(Wrapper):
         return jax.tree.map(lambda x: x[which], tasks)
 
     def best_return(self, task: Task) -> Array:
-        """Return nan: what is best depends on where the changes find one."""
+        """Return nan: the optimum depends on the state at each switch."""
         return Env.best_return(self, task)
 
     def family(self, task: Task) -> Array:
         """Return the sub-family of the first segment's task."""
-        return self.env.family(self.current(task, 0))
+        return self.env.family(self.current_task(task, 0))
 
-    def mark(self, task: Any, seconds: float) -> tuple[float, float]:
-        """Return where a robot's video shows the task of the moment.
+    def marker_position(self, task: Any, seconds: float) -> tuple[float, float]:
+        """Return the point that marks the current task in a robot's video.
 
-        Marks that move, as a runner at a target velocity does, go on from where they were.
+        Markers that move, such as a runner at a target velocity, continue from their last position.
         """
         robot: Any = self.env
-        lasts = self.every * robot.dt
-        now = min(round(seconds / robot.dt) // self.every, self.segments - 1)
-        begun = [segment(task, i) for i in range(now + 1)]
-        place = robot.mark(begun[now], 0.0)
-        if robot.mark(begun[now], 1.0) == place:
-            return place
-        ways = [robot.mark(one, min(lasts, seconds - lasts * i)) for i, one in enumerate(begun)]
-        return sum(x for x, _ in ways), sum(y for _, y in ways)
+        length = self.every * robot.dt  # seconds of a segment
+        current = min(round(seconds / robot.dt) // self.every, self.segments - 1)
+        tasks = [segment(task, i) for i in range(current + 1)]
+        point = robot.marker_position(tasks[current], 0.0)
+        if robot.marker_position(tasks[current], 1.0) == point:
+            return point
+        displacements = [
+            robot.marker_position(one, min(length, seconds - length * i))
+            for i, one in enumerate(tasks)
+        ]
+        return sum(x for x, _ in displacements), sum(y for _, y in displacements)
 
     def draw(self, key: Key) -> Any:
         """Return the inner step's noise."""
@@ -84,27 +87,27 @@ class Switching(Wrapper):
 
     def reset(self, key: Key, task: Task) -> tuple[SwitchingState, Array]:
         """Start an episode in its first task."""
-        inner, obs = self.env.reset(key, self.current(task, 0))
+        inner, obs = self.env.reset(key, self.current_task(task, 0))
         return SwitchingState(inner, jnp.zeros((), jnp.int32)), obs
 
     def step(
         self, noise: Any, state: SwitchingState, action: Array, task: Task
     ) -> tuple[SwitchingState, Step]:
-        """Step in the task of the moment."""
-        now = self.current(task, state.t)
-        inner, step = self.env.step(noise, state.inner, action, now)
+        """Step in the current task."""
+        current = self.current_task(task, state.t)
+        inner, step = self.env.step(noise, state.inner, action, current)
         return SwitchingState(inner, state.t + 1), step
 
 
 def segment(task: Any, i: int) -> Any:
-    """Return the inner task of a segment; tasks are as tasks.json has them."""
+    """Return the inner task of a segment, of a task as in tasks.json."""
     if isinstance(task, dict):
         return {name: part[i] for name, part in task.items()}
     return task[i]
 
 
 def fixed_order(count: int, segments: int) -> np.ndarray:
-    """Return numbers [count, segments] of tasks: row i begins with i and changes now and then."""
+    """Return indices of tasks [count, segments]: row i begins with i and switches at some."""
     rng, order = np.random.default_rng(0), np.zeros((count, segments), int)
     boundaries = np.arange(1, segments)
     for i in range(count):
@@ -119,7 +122,7 @@ def fixed_order(count: int, segments: int) -> np.ndarray:
 def switching(env: Env, every: int = 100, probability: float = 0.5, segments: int = 6) -> Switching:
     """Return the environment whose tasks change within an episode.
 
-    After each `every` steps comes, with this probability, another draw from the same split.
+    After each `every` steps the task is, with this probability, redrawn from the same split.
     A task is the batch [segments, ...] of an episode's inner tasks, drawn in advance; so the
     horizon is `segments` times `every`, and a trial's episodes change at the same times.
 

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     logger = logging.getLogger("jaxmeta")
     logger.setLevel(logging.INFO)
-    logger.handlers = [Spoken()]
+    logger.handlers = [StderrHandler()]
     try:
         args = read_command(sys.argv[1:] if argv is None else argv)
         return command(args.command).run(args) or 0
@@ -33,12 +33,12 @@ def main(argv: list[str] | None = None) -> int:
     except PeerLost as error:
         print(f"jaxmeta: {error}", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        os._exit(EXIT_CODE)  # JAX would wait for those who are gone
+        os._exit(EXIT_CODE)  # JAX would wait for exited processes
     except Preempted as error:
-        print(f"jaxmeta: {error}; the same command goes on", file=sys.stderr)
+        print(f"jaxmeta: {error}; run the same command to resume", file=sys.stderr)
         return EXIT_CODE
     except NonFiniteError as error:
-        print(f"jaxmeta: no seed is left: {error}", file=sys.stderr)
+        print(f"jaxmeta: all seeds became non-finite: {error}", file=sys.stderr)
         return 1
     except (CheckpointError, OSError) as error:
         print(f"jaxmeta: {error}", file=sys.stderr)
@@ -48,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-class Spoken(logging.Handler):
-    """Prints the library's messages to stderr, whichever that is at the time."""
+class StderrHandler(logging.Handler):
+    """Prints the library's messages to the current stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""

@@ -1,4 +1,4 @@
-"""What meets an unknown task: an agent whose memory is all it knows of it."""
+"""The agent interface: all that an agent knows of its task is its memory."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,20 +13,20 @@ Params = Any
 
 
 class Transition(NamedTuple):
-    """One step as an agent lived it, for one worker."""
+    """One environment step from the agent's view, for one worker."""
 
-    obs: Array  # [O] what it saw
+    obs: Array  # [O] before the step
     action: Array  # [] or [A]
-    reward: Array  # [] what it was paid; memories see this one
+    reward: Array  # [] the reward received; memories see this one
     next_obs: Array  # [O] where the action led
     seen: Array  # [O] what it sees next; next_obs unless a new episode's start is shown
     last: Array  # [] an episode ended
     over: Array  # [] the trial ended
     discount: Array  # [] 0 where no value may be bootstrapped
     env_reward: Array  # [] the true reward, also where `reward` is imagined
-    bad: Array | bool = False  # [] the world broke down in this step
+    bad: Array | bool = False  # [] the simulation diverged in this step
     limit: Array | bool = False  # [] the time limit alone ended the episode
-    met: Array | bool = False  # [] the goal was met in this step
+    met: Array | bool = False  # [] the goal was reached in this step
     shaped: Array | None = None  # [] what policies learn from, if not from `reward`
     metrics: dict[str, Array] | None = None  # scalars [] of the environment's own
 
@@ -36,7 +36,7 @@ def learning_reward(tr: Transition) -> Array:
     return tr.reward if tr.shaped is None else tr.shaped
 
 
-def no_noise(noise: Any) -> Any:
+def zero_noise(noise: Any) -> Any:
     """Return zeros in the place of noise."""
     return jax.tree.map(jnp.zeros_like, noise)
 
@@ -47,8 +47,8 @@ class Agent(NamedTuple):
     Attributes:
       draw: key -> noise, all randomness of one step.
       begin: (params, noise) -> memory, before the first step of a trial; with noise of its own.
-      act: (params, memory, obs, noise) -> (action, record); a record is whatever the
-        update wants to know of this moment.
+      act: (params, memory, obs, noise) -> (action, record); a record holds what the update
+        needs of this step, such as the hidden state.
       observe: (params, memory, transition, noise) -> memory, with the noise of `act`. A memory
         that is sampled (a latent held for an episode) has its part in `draw`.
       quiet: noise -> the noise with which `act` takes the mode, while memory is sampled as
@@ -59,11 +59,11 @@ class Agent(NamedTuple):
     begin: Callable[[Params, Any], Memory]
     act: Callable[[Params, Memory, Array, Any], tuple[Array, Any]]
     observe: Callable[[Params, Memory, Transition, Any], Memory]
-    quiet: Callable[[Any], Any] = no_noise
+    quiet: Callable[[Any], Any] = zero_noise
 
 
 def greedy(agent: Agent) -> Agent:
-    """Return the agent that takes the mode instead of a sample, and remembers as before."""
+    """Return the agent that takes the mode instead of a sample; its memory works as before."""
     return agent._replace(draw=lambda key: agent.quiet(agent.draw(key)))
 
 
@@ -82,10 +82,10 @@ class Belief(NamedTuple):
       begin: params -> memory [H].
       update: (params, memory, action, seen, reward) -> memory.
       posterior: (params, memory) -> Gaussian [L].
-      draw: key -> the noise of one `imagine`: a latent's normals [L] and dropout bits.
-      imagine: (params, z, obs, action, next_obs, bits, hp) -> the reward paid for a step
-        in the task z, []; bits None switches dropout off.
-      elbo: (params, replayed [B, T], key, hp) -> loss [] and metrics.
+      draw: key -> the noise of one `imagine`: a latent's normals [L] and the dropout's bytes.
+      imagine: (params, z, obs, action, next_obs, bits, hp) -> the decoded reward of a step
+        under the latent z, []; bits None switches dropout off.
+      elbo: (params, trials [B, T], key, hp) -> loss [] and metrics.
     """
 
     init: Callable[[Key], Params]

@@ -1,6 +1,7 @@
-"""What a method is to the training loop: pure functions, and the state they share."""
+"""The interface between a method and the training loop: pure functions over one state."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -8,15 +9,15 @@ import jax.numpy as jnp
 
 from jaxmeta.agent import Agent, Belief, Memory, Params, Transition
 from jaxmeta.config.fields import field_names, float_names
-from jaxmeta.config.recorded_options import Recorded
-from jaxmeta.config.resolve import UNTRACED
+from jaxmeta.config.recorded_options import RecordedSection
+from jaxmeta.config.resolve import STATIC_SECTIONS
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key, Task
 
 State = Any
 Metrics = dict[str, Array]
 
-_registered: set[Any] = set()  # sections' classes that JAX knows
+_registered: set[Any] = set()  # section classes that JAX knows
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -31,8 +32,8 @@ class Hyper:
 
     def __getattr__(self, name: str) -> Any:
         """Return a section."""
-        for known, section in self.__dict__.get("sections", ()):
-            if known == name:
+        for section_name, section in self.__dict__.get("sections", ()):
+            if section_name == name:
                 return section
         raise AttributeError(f"{name}: the run has no such section")
 
@@ -53,26 +54,26 @@ class Hyper:
 
 def hyper(run: Run) -> Hyper:
     """Return the run's hyper-parameters as a pytree of float32 scalars."""
-    traced = ((name, traceable(s)) for name, s in run.sections if name not in UNTRACED)
+    traced = ((name, as_pytree(s)) for name, s in run.sections if name not in STATIC_SECTIONS)
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), Hyper(traced))
 
 
-def traceable(section: Any) -> Any:
+def as_pytree(section: Any) -> Any:
     """Return a section as a pytree whose leaves are its floats."""
-    if isinstance(section, Recorded):
+    if isinstance(section, RecordedSection):
         return {name: value for name, value in section.fields().items() if isinstance(value, float)}
-    register(type(section))
+    register_pytree(type(section))
     return section
 
 
-def register(owner: Any) -> None:
-    """Tell JAX of a section's class, which it may be told once: floats are leaves."""
-    if owner in _registered:
+def register_pytree(cls: Any) -> None:
+    """Register a section's class with JAX, which allows it once: floats are leaves."""
+    if cls in _registered:
         return
-    _registered.add(owner)
-    floats = float_names(owner)
-    others = [name for name in field_names(owner) if name not in floats]
-    jax.tree_util.register_dataclass(owner, data_fields=floats, meta_fields=others)
+    _registered.add(cls)
+    floats = float_names(cls)
+    others = [name for name in field_names(cls) if name not in floats]
+    jax.tree_util.register_dataclass(cls, data_fields=floats, meta_fields=others)
 
 
 class Algorithm(NamedTuple):
@@ -81,12 +82,15 @@ class Algorithm(NamedTuple):
     Attributes:
       agent: what is evaluated; reads `params(state)`.
       init: (key, hp) -> state. The state holds all that the next step reads: parameters,
-        optimisers, replay, the key and `hp`.
-      collect: state -> what the workers bring back, the first part of a step.
+        optimiser states, replay, the key and `hp`.
+      collect: state -> the workers' rollouts, the first part of a step.
       step: state -> (state, metrics), one meta-iteration.
       params: state -> parameters.
       belief: the task belief, if the method has one; reads the same parameters.
-      latent: (params, memory) -> [L], where the agent's memory lies among tasks, if anywhere.
+      latent: (params, memory) -> [L], the task latent inferred from memory, if there is one.
+      real_frames: of an update's frames, how many are steps of an environment; None: all of them.
+      added: leaves of the state that checkpoints of earlier versions lack, by dotted name (or its
+        beginning), each with the number that fills them.
     """
 
     agent: Agent
@@ -96,6 +100,8 @@ class Algorithm(NamedTuple):
     params: Callable[[State], Params]
     belief: Belief | None = None
     latent: Callable[[Params, Memory], Array] | None = None
+    real_frames: int | None = None
+    added: Mapping[str, float] = MappingProxyType({})
 
 
 def sample_tasks(env: Env, key: Key, split: str, workers: int) -> Task:
@@ -108,8 +114,8 @@ def update_key(state: State, role: int) -> Key:
     return jax.random.fold_in(jax.random.fold_in(state.key, state.update), role)
 
 
-def breakdowns(env: Env, tr: Transition) -> Metrics:
-    """Return how many steps of an update broke the simulation down, where there is one."""
+def count_breakdowns(env: Env, tr: Transition) -> Metrics:
+    """Return the number of steps at which the simulation diverged, where there is one."""
     return {"breakdowns": jnp.asarray(tr.bad, jnp.float32).sum()} if env.simulated else {}
 
 

@@ -37,7 +37,7 @@ class Discrete:
 
 @dataclass(frozen=True)
 class Binary:
-    """A reward that is `high` where the goal is met and `low` elsewhere."""
+    """A reward that is `high` where the goal is reached and `low` elsewhere."""
 
     low: float
     high: float
@@ -69,20 +69,20 @@ class Step(NamedTuple):
     discount: Array  # [] 0 where the MDP truly terminated or the trial ended, else 1
     over: Array  # [] bool: the trial ended; a new task follows
     env_reward: Array  # [] the true reward where `reward` is imagined, else the same
-    bad: Array | bool = False  # [] a simulation broke down: the step was not taken
+    bad: Array | bool = False  # [] the simulation diverged: the step was not taken
     limit: Array | bool = False  # [] the time limit alone ended the episode
-    met: Array | bool = False  # [] the goal was met in this step (see `Env.goals`)
+    met: Array | bool = False  # [] the goal was reached in this step (see `Env.goals`)
     # [] what policies learn from in the place of `reward`; None: from `reward`. Memories, beliefs
     # and every score read `reward`.
     shaped: Array | None = None
     metrics: dict[str, Array] | None = None  # scalars [] of the environment's own, by name
 
 
-def mdp_step(obs: Array, reward: Array, terminated: Array | bool = False, **more: Any) -> Step:
-    """Return the Step of a plain MDP, in which a trial is one episode; `more` is `met` etc."""
+def mdp_step(obs: Array, reward: Array, terminated: Array | bool = False, **fields: Any) -> Step:
+    """Return the Step of a plain MDP, in which a trial is one episode; `fields` is `met` etc."""
     terminated = jnp.asarray(terminated)
     discount = jnp.where(terminated, 0.0, 1.0)
-    return Step(obs, reward, obs, terminated, discount, terminated, reward, **more)
+    return Step(obs, reward, obs, terminated, discount, terminated, reward, **fields)
 
 
 class Env(abc.ABC):
@@ -96,13 +96,13 @@ class Env(abc.ABC):
       splits: disjoint task sets by name; "train" comes first. `sample_task` also
         understands "oracle": the union of all splits.
       fixed_length: True where no episode can end before `horizon`; rollouts are then
-        faster, because no worker ever needs a new task in the middle.
+        faster, because no worker is reset inside them.
       cells: the finite set of states, where there is one.
-      simulated: whether a simulation stands behind it, which may break down.
+      simulated: whether a physics engine computes its steps, which may diverge.
       families: what a task's sub-families are called; empty where there is one only.
       finite: whether `eval_tasks` returns all tasks of a split ("oracle" too).
-      goals: whether `Step.met` says in which steps the goal is met, which evaluations count as
-        `reached`. A `Binary` reward says so by itself.
+      goals: whether `Step.met` says in which steps the goal is reached, which evaluations count
+        as `reached`. A `Binary` reward says so by itself.
       options: what it was made with, where its maker takes options of its own.
     """
 

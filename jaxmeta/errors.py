@@ -6,19 +6,19 @@ class ConfigError(ValueError):
 
 
 class NonFiniteError(RuntimeError):
-    """Every seed ran into an infinity or a NaN: the message names updates and quantities."""
+    """Every seed became non-finite: the message names the updates and the metrics."""
 
 
 class CheckpointError(RuntimeError):
-    """No checkpoint could be written, or none that is there can be trusted."""
+    """No checkpoint could be written, or none could be verified."""
 
 
 class Preempted(RuntimeError):
-    """A signal stopped training; the same call goes on from there."""
+    """A signal interrupted training; the same call resumes it."""
 
 
 class PeerLost(Preempted):
-    """Another process of the run is gone; the same call, in all, goes on from a checkpoint."""
+    """Another process of the run has exited; the same call in all processes resumes it."""
 
 
 EXIT_CODE = 75  # EX_TEMPFAIL: stopped, and can be resumed

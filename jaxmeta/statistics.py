@@ -1,8 +1,8 @@
 """Statistics of evaluations: what a run reached, when, how much seeds differ, who is better.
 
 Values are [S, E]: seeds, then evaluations in the order of their frames. Scores are [S, T]:
-seeds, then tasks, one number each. An agent's scores on different tasks hang together, so
-whatever resamples or permutes takes seeds as a whole; tasks are strata, never left out.
+seeds, then tasks, one number each. An agent's scores on different tasks are correlated, so
+resampling and permutation act on whole seeds; tasks are strata, never left out.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,15 +26,15 @@ class Evaluations(NamedTuple):
     values: np.ndarray  # [S, E]
 
 
-def rows(table: Table, **equal: Any) -> Table:
-    """Return the rows whose columns have these values: `rows(table, split="test")`."""
+def select_rows(table: Table, **equal: Any) -> Table:
+    """Return the rows whose columns have these values: `select_rows(table, split="test")`."""
     keep = np.ones(len(table["frames"]), bool)
     for name, value in equal.items():
         keep &= table[name] == value
     return {name: column[keep] for name, column in table.items()}
 
 
-def of_seeds(table: Table, seeds: Iterable[int]) -> Table:
+def select_seeds(table: Table, seeds: Iterable[int]) -> Table:
     """Return the rows of some seeds."""
     keep = np.isin(table["seed"], list(seeds))
     return {name: column[keep] for name, column in table.items()}
@@ -92,7 +92,7 @@ def first_at(frames: np.ndarray, values: np.ndarray, threshold: float) -> int | 
 def seed_band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and sample standard deviation over the seeds, [S, ...] -> two of [...].
 
-    One seed alone has a band of zero width.
+    For a single seed the band has zero width.
     """
     mean = values.mean(0)
     return mean, values.std(0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
@@ -131,7 +131,7 @@ def mean(values: np.ndarray) -> np.ndarray:
 
 
 class Interval(NamedTuple):
-    """A 95 % interval; nan where one seed alone has none."""
+    """A 95 % interval; nan for a single seed."""
 
     low: float
     high: float
@@ -143,7 +143,7 @@ NO_INTERVAL = Interval(np.nan, np.nan)
 def interval(scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = iqm) -> Interval:
     """Return the percentile bootstrap interval of a statistic of scores [S, T].
 
-    Drawing seeds anew for every task, as is usual where each task has training runs of its
+    Resampling seeds for every task, as is usual where each task has training runs of its
     own, would count one agent's 27 test goals as 27 independent observations.
     """
     if len(scores) < 2:
@@ -159,17 +159,17 @@ def percentiles(values: np.ndarray) -> Interval:
     return Interval(float(low), float(high))
 
 
-def wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return for each pair of seeds on how many of the tasks X > Y, ties half, [S, S'].
+def win_rate(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return for each pair of seeds the share of tasks with X > Y, ties half, [S, S'].
 
-    Scores are [S, T] and [S', T], on the same tasks; the result is a share.
+    Scores are [S, T] and [S', T], on the same tasks.
     """
     return (np.sign(x[:, None] - y[None]).mean(-1) + 1) / 2
 
 
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
     """Return P(X > Y) + P(X = Y) / 2, mean over tasks (Agarwal et al. 2021), [S, T], [S', T]."""
-    return float(wins(x, y).mean())
+    return float(win_rate(x, y).mean())
 
 
 def improvement_interval(x: np.ndarray, y: np.ndarray) -> Interval:
@@ -178,7 +178,7 @@ def improvement_interval(x: np.ndarray, y: np.ndarray) -> Interval:
         return NO_INTERVAL
     rng = np.random.default_rng(0)
     rows, columns = (rng.integers(len(of), size=(RESAMPLES, len(of))) for of in (x, y))
-    drawn = wins(x, y)[rows[:, :, None], columns[:, None, :]]
+    drawn = win_rate(x, y)[rows[:, :, None], columns[:, None, :]]
     return percentiles(drawn.mean((1, 2)))
 
 
@@ -194,10 +194,10 @@ def permutation_p(x: np.ndarray, y: np.ndarray) -> float:
 
     rounded = np.round(np.concatenate([x, y]), 9)  # equal up to rounding is equal
     difference = lambda x, y, axis: x.mean(axis) - y.mean(axis)
-    found = stats.permutation_test(
+    test = stats.permutation_test(
         np.split(rounded, [len(x)]), difference, n_resamples=9999, vectorized=True, rng=0
     )
-    return float(found.pvalue)
+    return float(test.pvalue)
 
 
 def mean_interval(values: np.ndarray) -> Interval:
@@ -207,13 +207,13 @@ def mean_interval(values: np.ndarray) -> Interval:
     from scipy import stats
 
     error = values.std(ddof=1) / np.sqrt(len(values))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * error)
-    return Interval(float(values.mean()) - reach, float(values.mean()) + reach)
+    half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * error)
+    return Interval(float(values.mean()) - half_width, float(values.mean()) + half_width)
 
 
 def trend(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Return Kendall's tau between a setting x [n] and what came of it y [n], and its p."""
+    """Return Kendall's tau between a setting x [n] and an outcome y [n], and its p-value."""
     from scipy import stats
 
-    found = stats.kendalltau(x, y)
-    return float(found.statistic), float(found.pvalue)
+    test = stats.kendalltau(x, y)
+    return float(test.statistic), float(test.pvalue)

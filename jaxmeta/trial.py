@@ -10,7 +10,7 @@ from jaxmeta.env import Array, Binary, Env, EnvState, Key, Step, Task, Wrapper, 
 
 
 class TrialState(NamedTuple):
-    """Where a trial stands."""
+    """The state of a trial."""
 
     inner: EnvState
     episode: Array  # [] episodes finished
@@ -37,7 +37,7 @@ class Trial(Wrapper):
         self.obs_space = replace(env.obs_space, shape=(width + 1,), low=low, high=high)
 
     def draw(self, key: Key) -> TrialNoise:
-        """Return the inner step's noise and a key for the reset behind an episode's end."""
+        """Return the inner step's noise and a key for the reset after an episode's end."""
         key_step, key_reset = jax.random.split(key)
         return TrialNoise(self.env.draw(key_step), key_reset)
 
@@ -50,7 +50,7 @@ class Trial(Wrapper):
     def step(
         self, noise: TrialNoise, state: TrialState, action: Array, task: Task
     ) -> tuple[TrialState, Step]:
-        """Take one step; behind an episode's end the next episode of the task begins."""
+        """Take one step; after an episode's end the next episode of the task begins."""
         inner, step = self.env.step(noise.step, state.inner, action, task)
         t = state.t + 1
         last = step.last | (t >= self.env.horizon)
@@ -65,7 +65,7 @@ class Trial(Wrapper):
                 reward=step.reward,
                 next_obs=flagged(step.next_obs, last),
                 last=last,
-                # Credit crosses the inner boundaries and ends with the trial.
+                # Returns are bootstrapped across inner boundaries, not across the trial's end.
                 discount=jnp.where(over, 0.0, 1.0),
                 over=over,
                 env_reward=step.env_reward,
@@ -78,7 +78,7 @@ class Trial(Wrapper):
         )
 
     def goal_met(self, met: Array | bool, env_reward: Array) -> Array:
-        """Return whether a step met the goal: it says so, or its true reward does where binary."""
+        """Return whether a step reached the goal: by `met`, or by a true reward that is binary."""
         met = jnp.asarray(met)
         if isinstance(self.reward, Binary):
             met |= env_reward == self.reward.high
@@ -96,7 +96,7 @@ def trial(env: Env, episodes: int, boundary: str = "terminal") -> Trial:
     Observations gain a last entry, 1 where the transition just taken ended an episode.
     The two forms differ in what the agent sees there:
 
-    - "terminal": the finished episode's last observation. The reset happens behind it,
+    - "terminal": the finished episode's last observation. The reset happens after it,
       and the next action is carried out from a start state that is never shown (the
       public code of variBAD and LDM; both of our presets).
     - "start": the next episode's first observation, with the flag set.

@@ -52,8 +52,8 @@ MUTANTS = (
     Mutant(
         "memory is cleared at every episode's end",
         "jaxmeta/rl/actor_critic.py",
-        'return call(encoder, params["encoder"], *inputs, method="step")',
-        'return (1 - tr.last) * call(encoder, params["encoder"], *inputs, method="step")',
+        'return apply(encoder, params["encoder"], *inputs, method="step")',
+        'return (1 - tr.last) * apply(encoder, params["encoder"], *inputs, method="step")',
         "tests/jaxmeta/rl/test_actor_critic.py",
     ),
     Mutant(
@@ -74,8 +74,8 @@ MUTANTS = (
     Mutant(
         "the reconstruction is a mean over decoded steps where it should be a sum",
         "jaxmeta/beliefs/reward_decoders.py",
-        'return whole * length if hp.reduction == "sum" else whole',
-        "return whole",
+        'return total * length if hp.reduction == "sum" else total',
+        "return total",
         "tests/jaxmeta/beliefs/test_gaussian_belief.py",
     ),
     Mutant(
@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant(
         "the belief is updated with the real reward where another was paid",
         "jaxmeta/imagination/latent_mixture.py",
-        "memory = self.belief.update(self.params, state.belief, action, step.obs, paid)",
+        "memory = self.belief.update(self.params, state.belief, action, step.obs, reward)",
         "memory = self.belief.update(self.params, state.belief, action, step.obs, step.reward)",
         "tests/jaxmeta/imagination/test_latent_mixture.py",
     ),
@@ -181,24 +181,24 @@ MUTANTS = (
     ),
     Mutant(
         "memories in the middle of a trial are those of old parameters",
-        "jaxmeta/rl/update_phases.py",
-        "return workers._replace(memory=again(so_far))",
+        "jaxmeta/rl/update_schedule.py",
+        "return workers._replace(memory=recompute(trial_transitions))",
         "return workers",
-        "tests/jaxmeta/rl/test_update_phases.py",
+        "tests/jaxmeta/rl/test_update_schedule.py",
     ),
     Mutant(
         "half trials reach the replay",
-        "jaxmeta/rl/update_phases.py",
+        "jaxmeta/rl/update_schedule.py",
         "return ring_buffer.add(replay, rows, mode, k == count - 1)",
         "return ring_buffer.add(replay, rows, mode)",
-        "tests/jaxmeta/rl/test_update_phases.py",
+        "tests/jaxmeta/rl/test_update_schedule.py",
     ),
     Mutant(
         "gradient steps in the middle of a trial encode from an empty memory",
         "jaxmeta/rl/actor_critic.py",
-        "read.keep, read.start[0])",
-        "read.keep, 0 * read.start[0])",
-        "tests/jaxmeta/rl/test_update_phases.py",
+        "inputs.keep, inputs.start[0])",
+        "inputs.keep, 0 * inputs.start[0])",
+        "tests/jaxmeta/rl/test_update_schedule.py",
     ),
     Mutant(
         "the greedy evaluation samples",
@@ -211,14 +211,14 @@ MUTANTS = (
         "a greedy agent's memory is silenced, too",
         "jaxmeta/agent.py",
         "lambda key: agent.quiet(agent.draw(key))",
-        "lambda key: no_noise(agent.draw(key))",
+        "lambda key: zero_noise(agent.draw(key))",
         "tests/jaxmeta/test_rollout.py",
     ),
     Mutant(
         "memories begin with a draw that a reset makes as well",
         "jaxmeta/rollout.py",
-        "MEMORY = 2**31 - 1",
-        "MEMORY = 1",
+        "MEMORY_ROLE = 2**31 - 1",
+        "MEMORY_ROLE = 1",
         "tests/jaxmeta/test_rollout.py",
     ),
     Mutant(
@@ -260,8 +260,8 @@ MUTANTS = (
     Mutant(
         "a window reads across a trial's end",
         "jaxmeta/replay/off_policy_rows.py",
-        "keep = (real & ~row.cut[at]).astype(jnp.float32)",
-        "keep = real.astype(jnp.float32)",
+        "keep = (valid & ~row.cut[at]).astype(jnp.float32)",
+        "keep = valid.astype(jnp.float32)",
         "tests/jaxmeta/replay/test_off_policy_rows.py",
     ),
     Mutant(
@@ -269,41 +269,41 @@ MUTANTS = (
         "jaxmeta/rl/off_policy.py",
         "return jnp.argmax(equal, axis=1).astype(jnp.int32)",
         "return jnp.arange(count)",
-        "tests/jaxmeta/rl/test_off_policy.py::test_equal_tasks_have_one_number",
+        "tests/jaxmeta/rl/test_off_policy.py::test_equal_tasks_have_one_id",
     ),
     Mutant(
         "SAC's belief behind a step is the one before it",
         "jaxmeta/rl/off_policy.py",
-        "hidden[:-1][-each:], hidden[-each:]",
-        "hidden[:-1][-each:], hidden[:-1][-each:]",
-        "tests/jaxmeta/rl/test_off_policy.py::test_what_sac_reads_is_what_was_lived_and_believed",
+        "hidden[:-1][-per_window:], hidden[-per_window:]",
+        "hidden[:-1][-per_window:], hidden[:-1][-per_window:]",
+        "tests/jaxmeta/rl/test_off_policy.py::test_sac_reads_the_rollouts_transitions_and_beliefs",
     ),
     Mutant(
         "the larger of both critics counts",
         "jaxmeta/rl/sac.py",
-        "soft = jnp.minimum(*worth)",
-        "soft = jnp.maximum(*worth)",
+        "next_v = jnp.minimum(*next_q)",
+        "next_v = jnp.maximum(*next_q)",
         "tests/jaxmeta/rl/test_sac.py",
     ),
     Mutant(
         "the squashing is left out of the density",
         "jaxmeta/rl/sac.py",
-        "(normal - slope).sum(-1)",
+        "(normal - log_det).sum(-1)",
         "normal.sum(-1)",
         "tests/jaxmeta/rl/test_sac.py",
     ),
     Mutant(
         "the actor's loss moves the critics",
         "jaxmeta/rl/sac.py",
-        'fixed = lax.stop_gradient(own["critics"])',
-        'fixed = own["critics"]',
+        'fixed = lax.stop_gradient(trainable["critics"])',
+        'fixed = trainable["critics"]',
         "tests/jaxmeta/rl/test_sac.py",
     ),
     Mutant(
         "a learned temperature flees its target",
         "jaxmeta/rl/sac.py",
-        'slope = metrics["entropy"] + actions',
-        'slope = -metrics["entropy"] - actions',
+        'temperature_grad = metrics["entropy"] + actions',
+        'temperature_grad = -metrics["entropy"] - actions',
         "tests/jaxmeta/rl/test_sac.py",
     ),
     Mutant(
@@ -317,14 +317,14 @@ MUTANTS = (
         "trajectories of the same task are pushed apart",
         "jaxmeta/beliefs/mixture_elbo.py",
         "negative = tasks[:, None] != tasks[None]",
-        "negative = jnp.ones_like(own)",
+        "negative = jnp.ones_like(is_positive)",
         "tests/jaxmeta/beliefs/test_mixture_elbo.py",
     ),
     Mutant(
         "a latent always explains what it has read",
         "jaxmeta/beliefs/mixture_belief.py",
-        'explains = z[1:] if sizes.decodes == "current" else z[:-1]',
-        "explains = z[1:]",
+        'latents = z[1:] if options.decodes == "current" else z[:-1]',
+        "latents = z[1:]",
         "tests/jaxmeta/beliefs/test_mixture_belief.py",
     ),
     Mutant(
@@ -344,9 +344,9 @@ MUTANTS = (
     Mutant(
         "sums since the last log line are lost on resuming",
         "jaxmeta/training/train_run.py",
-        "course: Course = programs.place(restored.items[COURSE])",
-        "course = programs.place(restored.items[COURSE])\n"
-        "    course = course._replace(progress=programs.no_progress())",
+        "train_state: TrainState = programs.place(restored.items[COURSE])",
+        "train_state = programs.place(restored.items[COURSE])\n"
+        "    train_state = train_state._replace(progress=programs.zero_metric_sums())",
         "tests/jaxmeta/training/test_train_run.py::test_a_crashed_run_goes_on_to_the_same_bits",
     ),
     Mutant(
@@ -400,7 +400,7 @@ MUTANTS = (
     ),
     Mutant(
         "parameters that are not finite go unnoticed",
-        "jaxmeta/training/compiled_programs.py",
+        "jaxmeta/training/compiled_functions.py",
         "params = all_finite(algorithm.params(state))",
         "params = jnp.array(True)",
         "tests/jaxmeta/training/test_compiled_programs.py",
@@ -429,29 +429,30 @@ MUTANTS = (
     Mutant(
         "a file that a run's folder names is executed",
         "jaxmeta/config/run.py",
-        "env, method = registry.env_spec(self.env), resolve.method_not_executed(self.method)",
-        "env, method = resolve.executed(self.env, self.method)",
+        "env = registry.env_spec(self.env)\n"
+        "            method = resolve.method_spec_without_import(self.method)",
+        "env, method = resolve.load_specs(self.env, self.method)",
         "tests/jaxmeta/config/test_foreign_sections.py",
     ),
     Mutant(
         "a user's file can use JAX before devices are asked for",
         "jaxmeta/config/user_code.py",
-        "load(BEFORE_FILES)()",
-        "load(BEFORE_FILES)",
+        "load(BEFORE_USER_CODE)()",
+        "load(BEFORE_USER_CODE)",
         "tests/jaxmeta/config/test_foreign_sections.py",
     ),
     Mutant(
         "an environment's options share one compiled program",
         "jaxmeta/config/resolve.py",
-        'UNTRACED = ("trial", "evaluation", ENV)',
-        'UNTRACED = ("trial", "evaluation")',
+        'STATIC_SECTIONS = ("trial", "evaluation", ENV_SECTION)',
+        'STATIC_SECTIONS = ("trial", "evaluation")',
         "tests/jaxmeta/config/test_foreign_sections.py",
     ),
     Mutant(
         "sections are not asked what they demand",
         "jaxmeta/config/run.py",
-        'run.told("check")',
-        'run.told("checks")',
+        'run.section_facts("check")',
+        'run.section_facts("checks")',
         "tests/jaxmeta/config/test_run.py",
     ),
     Mutant(
@@ -514,8 +515,8 @@ MUTANTS = (
     Mutant(
         "a run resumed under another version of a package counts as one under the first",
         "experiments/analysis/run_record.py",
-        'for versions in (found.get("versions", {}), *later)]',
-        'for versions in (found.get("versions", {}),)]',
+        'for v in (found.get("versions", {}), *later)]',
+        'for v in (found.get("versions", {}),)]',
         "tests/experiments/analysis/test_run_record.py",
     ),
     Mutant(
@@ -528,8 +529,8 @@ MUTANTS = (
     Mutant(
         "torques come in the order of actions",
         "envs/locomotion/humanoid.py",
-        "self.strongest))[self.motors]",
-        "self.strongest))",
+        "self.ctrl_max))[self.motors]",
+        "self.ctrl_max))",
         "tests/envs/locomotion/test_humanoid.py",
     ),
     Mutant(
@@ -549,7 +550,7 @@ MUTANTS = (
     Mutant(
         "gymnax's time limit ends the MDP",
         "envs/adapters/from_gymnax.py",
-        "limit=late & ~ended,",
+        "limit=truncated & ~terminated,",
         "limit=False,",
         "tests/envs/adapters/test_from_gymnax.py",
     ),
@@ -563,8 +564,8 @@ MUTANTS = (
     Mutant(
         "the control paid by one worker is paid by a mixture",
         "jaxmeta/imagination/latent_mixture.py",
-        'alone = imagination.pay == "worker"',
-        "alone = False",
+        'single_source = imagination.pay == "worker"',
+        "single_source = False",
         "tests/jaxmeta/imagination/test_latent_mixture.py",
     ),
     Mutant(

@@ -12,7 +12,7 @@ from jaxmeta import Binary, Box, Discrete, Env, Real, mdp_step
 class Sign(Env):
     """Four arms, one pull; the observation names the good arm.
 
-    Reading it pays 1. Were it hidden, no agent could have more than 1/4 on average.
+    Its reward is 1. Were it hidden, no agent could have more than 1/4 on average.
     """
 
     obs_space = Box((4,), 0, 1)
@@ -36,7 +36,7 @@ class Sign(Env):
 
 
 class Oracle(Env):
-    """Two steps: only the second one's action pays 1, if it is the task (0 or 1).
+    """Two steps: only the second one's action has reward 1, if it is the task (0 or 1).
 
     Action 2 in the first step costs 0.1 and shows the task in the next observation. Asking
     brings 0.9; without it no agent can have more than 1/2 on average.
@@ -60,17 +60,17 @@ class Oracle(Env):
     def step(self, noise, state, action, task):
         asked = action == 2
         obs = jnp.where(asked, jax.nn.one_hot(task, 2), 0.0)
-        pays = (state == 1) & (action == task)
-        return state + 1, mdp_step(obs, jnp.where(pays, 1.0, 0.0) - jnp.where(asked, 0.1, 0.0))
+        correct = (state == 1) & (action == task)
+        return state + 1, mdp_step(obs, jnp.where(correct, 1.0, 0.0) - jnp.where(asked, 0.1, 0.0))
 
 
 class Corridor(Env):
     """Cells -2 to 2, start in the middle, four steps left or right; the goal is one end.
 
-    Being at the goal pays 1 in each step, so who knows it has 3 in an episode: reach it in the
-    second step, stay. Who does not has 3 or nothing, because the way from end to end takes four
-    steps: 3/2 on average in any episode. Only the clock is seen, or the last observation
-    of episode 1 would give away where it ended, and with it the goal.
+    Being at the goal has reward 1 per step, so the optimal return of an episode is 3 where the
+    goal is known: reach it in the second step, stay. Where it is not, it is 3 or 0, because the
+    way from end to end takes four steps: 3/2 on average in any episode. Only the clock is seen,
+    or the last observation of episode 1 would reveal where it ended, and with it the goal.
     """
 
     obs_space = Box((1,), 0, 1)
@@ -97,10 +97,10 @@ class Corridor(Env):
 
 
 class Linear(Env):
-    """A random point x in [-1, 1]^2 per step pays w . x, whatever the action; w is the task.
+    """The reward is w . x at a random x in [-1, 1]^2 per step, for any action; w is the task.
 
-    w is uniform in [-2, 2]^2, so the mean reward at any x is 0: a decoder that knows nothing
-    of w errs at least by the reward's mean square, 8/9.
+    w is uniform in [-2, 2]^2, so the mean reward at any x is 0: the error of a decoder without
+    information on w is at least the reward's mean square, 8/9.
     """
 
     obs_space = Box((2,), -1, 1)
@@ -126,7 +126,7 @@ class Linear(Env):
 
 
 class Stop(Env):
-    """Action 1 ends the episode and pays the task, +1 or -1; action 0 goes on for nothing."""
+    """Action 1 ends the episode with the task, +1 or -1, as reward; action 0 has reward 0."""
 
     obs_space = Box((1,), 0, 1)
     action_space = Discrete(2)
@@ -149,10 +149,10 @@ class Stop(Env):
 
 
 class Steer(Env):
-    """A real action per step, paid s a - a^2 / 2 for a hidden sign s: the best action is s.
+    """A continuous action a per step, reward s a - a^2 / 2 for a hidden sign s: the best a is s.
 
-    The reward of any first action but 0 gives s away; then every step can bring 1/2. Blind,
-    no action has a mean above 0.
+    The reward of any first action but 0 reveals s; then every step's reward can be 1/2. Without
+    it no action has a mean above 0.
     """
 
     obs_space = Box((1,), 0, 1)

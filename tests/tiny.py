@@ -9,14 +9,14 @@ import jax.numpy as jnp
 
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config.run import Run
-from jaxmeta.devices.seed_axis import over_seeds, seed_mesh
+from jaxmeta.devices.seed_axis import map_over_seeds, seed_mesh
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import Course, members, run_updates, starter
+from jaxmeta.training.compiled_functions import TrainState, compile_init, make_members, run_updates
 from jaxmeta.trial import Trial
 from tests import probes
 
 METHODS = ("rl2", "mixreg", "varibad", "ldm")
-OFF_POLICY = ("moss", "varibad-off-policy")  # they need real actions
+OFF_POLICY = ("moss", "varibad-off-policy")  # they need continuous actions
 STEER = f"{probes.__file__}:Steer"
 SIZES = {
     "networks.hidden": 16,
@@ -74,8 +74,10 @@ class Program(NamedTuple):
 
     env: Trial
     algorithm: Algorithm
-    start: Course  # [2, ...]
-    updates: Any  # (course, first, count) -> course; traced at most once, once more for shapes
+    start: TrainState  # [2, ...]
+    updates: (
+        Any  # (state, first, count) -> state; traced at most once, once more for shapes
+    )
 
 
 @functools.cache
@@ -85,8 +87,8 @@ def program(method: str) -> Program:
     env, algorithm = build(run)
     counted = algorithm._replace(step=traced_at_most(2, algorithm.step))
     mesh = seed_mesh(2)
-    start = starter(mesh, counted)(members(run))
-    updates = jax.jit(over_seeds(mesh, run_updates(counted)))
+    start = compile_init(mesh, counted)(make_members(run))
+    updates = jax.jit(map_over_seeds(mesh, run_updates(counted)))
     return Program(env, algorithm, start, updates)
 
 
@@ -105,6 +107,6 @@ def traced_at_most(n: int, function: Any) -> Any:
     return counted
 
 
-def advance(made: Program, course: Course, first: int, count: int) -> Course:
-    """Return the course after `count` updates."""
-    return made.updates(course, jnp.int32(first), jnp.int32(count))
+def advance(made: Program, train_state: TrainState, first: int, count: int) -> TrainState:
+    """Return the train_state after `count` updates."""
+    return made.updates(train_state, jnp.int32(first), jnp.int32(count))

@@ -1,4 +1,4 @@
-"""Run directories written by hand, in any state, so that what is read back is known."""
+"""Run directories written by hand, in any state, with known contents."""
 
 import csv
 import json
@@ -24,10 +24,10 @@ def two_episodes(**fields):
     return Run(method="rl2", **fields).replace({"trial.episodes": 2})
 
 
-def on_record(run, **names):
-    """Return a run as its folder has it, on an environment or by a method with other names.
+def run_on_record(run, **names):
+    """Return a run as read from a folder, with other names of its environment or its method.
 
-    Of a file that need not exist: what a folder names is not executed.
+    A file among these need not exist: reading a folder executes no code.
     """
     return Run.from_json(json.dumps(run.fields() | names))
 
@@ -56,8 +56,8 @@ def write_run(
                         value = (train_return if split == "train" else test_return) + bonus
                         hit = reached if task != TEST[-1] or not reached else "0.0"
                         for episode in range(1, run.trial.episodes + 1):
-                            paid = value - (episode < run.trial.episodes)
-                            row = (1000 * e, seed, policy, split, i, episode, 1, paid, hit)
+                            total = value - (episode < run.trial.episodes)
+                            row = (1000 * e, seed, policy, split, i, episode, 1, total, hit)
                             writer.writerow(row)
     return path
 
@@ -84,13 +84,13 @@ def write_metrics(path, logged):
 
 
 def cut_short(path):
-    """Take the end of the last row away, as a crash does; rows are at least 10 long."""
+    """Cut off the end of the last row, as a crash does; rows have at least 10 characters."""
     text = path.read_text()
     path.write_text(text[:-5])
 
 
 def write_returns(path, run, returns, tasks=RETURN_TASKS):
-    """Write a run directory; returns[e][s]: what seed s got in evaluation e, on every task."""
+    """Write a run directory; returns[e][s]: of seed s in evaluation e, on every task."""
     path.mkdir(parents=True)
     (path / layout.CONFIG).write_text(run.to_json())
     (path / layout.TASKS).write_text(json.dumps(tasks))
@@ -105,7 +105,7 @@ def write_returns(path, run, returns, tasks=RETURN_TASKS):
                     for i, task in enumerate(tasks):
                         for episode in range(1, run.trial.episodes + 1):
                             # Earlier episodes and other tasks differ, so that mix-ups show.
-                            paid = value + i if episode == run.trial.episodes else -99
-                            row = (1_000_000 * e, seed, policy, task["split"], i, episode, 1, paid)
+                            total = value + i if episode == run.trial.episodes else -99
+                            row = (1_000_000 * e, seed, policy, task["split"], i, episode, 1, total)
                             writer.writerow((*row, float(value > 0)))
     return path

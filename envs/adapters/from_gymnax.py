@@ -28,21 +28,21 @@ class Gymnax(Env):
     ):
         self.original, self.sample_params = original, sample_params
         self.splits = tuple(eval_params)
-        every = [params for split in self.splits for params in eval_params[split]]
-        if not every or not all(eval_params.values()):
+        all_params = [params for split in self.splits for params in eval_params[split]]
+        if not all_params or not all(eval_params.values()):
             raise ConfigError(f"eval_params = {dict(eval_params)}: every split must have a task")
         drawn = jax.eval_shape(lambda key: sample_params(key, self.splits[0]), jax.random.key(0))
-        self._dtypes = common_dtypes([*every, drawn])
+        self._dtypes = common_dtypes([*all_params, drawn])
         self._tasks = {
             split: jax.tree.map(lambda *xs: jnp.stack(xs), *map(self._arrays, eval_params[split]))
             for split in self.splits
         }
-        self.limits = [int(params.max_steps_in_episode) for params in every]
+        self.limits = [int(params.max_steps_in_episode) for params in all_params]
         self.horizon = max(self.limits)
-        seen = original.observation_space(every[0])
-        self._one_hot = isinstance(seen, kinds().Discrete)
-        self.obs_space = obs_space(seen)
-        self.action_space = action_space(original.action_space(every[0]))
+        observed = original.observation_space(all_params[0])
+        self._one_hot = isinstance(observed, gymnax_spaces().Discrete)
+        self.obs_space = obs_space(observed)
+        self.action_space = action_space(original.action_space(all_params[0]))
 
     def _arrays(self, params: Params) -> Task:
         return jax.tree.map(jnp.asarray, params, self._dtypes)
@@ -57,9 +57,9 @@ class Gymnax(Env):
 
     def reset(self, key: Key, task: Task) -> tuple[EnvState, Array]:
         """Begin an episode."""
-        with jax.numpy_rank_promotion("allow"):  # whatever is allowed elsewhere
+        with jax.numpy_rank_promotion("allow"):  # regardless of the global setting
             obs, state = self.original.reset_env(key, task)
-        return jax.tree.map(strong, state), self._vector(obs)
+        return jax.tree.map(strongly_typed, state), self._vector(obs)
 
     def step(self, noise: Key, state: EnvState, action: Array, task: Task) -> tuple[EnvState, Step]:
         """Take one step of gymnax, without its reset; vectors are clipped to the task's space."""
@@ -67,21 +67,21 @@ class Gymnax(Env):
             if isinstance(self.action_space, Box):
                 space = self.original.action_space(task)
                 action = jnp.clip(action, space.low, space.high)
-            obs, state, reward, ended, _ = self.original.step_env(noise, state, action, task)
-            late = self.original.is_truncated(state, task)
-        ended, late = (jnp.asarray(x, bool).reshape(()) for x in (ended, late))
+            obs, state, reward, terminated, _ = self.original.step_env(noise, state, action, task)
+            truncated = self.original.is_truncated(state, task)
+        terminated, truncated = (jnp.asarray(x, bool).reshape(()) for x in (terminated, truncated))
         reward = jnp.asarray(reward, jnp.float32).reshape(())
         step = Step(
             obs=self._vector(obs),
             reward=reward,
             next_obs=self._vector(obs),
-            last=ended | late,
-            discount=jnp.where(ended, 0.0, 1.0),
-            over=ended | late,
+            last=terminated | truncated,
+            discount=jnp.where(terminated, 0.0, 1.0),
+            over=terminated | truncated,
             env_reward=reward,
-            limit=late & ~ended,
+            limit=truncated & ~terminated,
         )
-        return jax.tree.map(strong, state), step
+        return jax.tree.map(strongly_typed, state), step
 
     def _vector(self, obs: Array) -> Array:
         if self._one_hot:
@@ -100,13 +100,13 @@ def from_gymnax(
 ) -> Gymnax:
     """Return an environment of gymnax as a family of tasks: its params are the task.
 
-    Observations become vectors, one-hot where they are a number of a finite set. The time limit
-    of gymnax ends an episode without counting as the MDP's end, and nothing is reset by itself.
+    Observations become vectors, one-hot where they are discrete. The time limit of gymnax
+    truncates an episode and does not terminate it; there is no auto-reset.
 
     Args:
       env: such as `gymnax.make("CartPole-v1")[0]`.
-      sample_params: (key, split) -> params, traceable. Beside the splits of `eval_params` it gets
-        "oracle", their union, if a run asks for that.
+      sample_params: (key, split) -> params, traceable. Besides the splits of `eval_params` it gets
+        "oracle", their union, if a run trains on that.
       eval_params: the tasks to evaluate on, by split; the first split is trained on.
       horizon: steps of an episode, at most; by default the evaluation tasks' longest
         `max_steps_in_episode`.
@@ -115,10 +115,10 @@ def from_gymnax(
 
     Raises:
       ConfigError: no gymnax; a split without tasks, params that differ in more than numbers, a
-        horizon beyond gymnax's own limit, or spaces that are neither vectors nor finite sets.
+        horizon beyond gymnax's own limit, or spaces that are neither vectors nor discrete.
     """
     made = Gymnax(env, sample_params, eval_params)
-    # What is promised to be long must not be cut off by any task's own limit.
+    # No task's own limit may cut off an episode of fixed length.
     longest = (min if fixed_length else max)(made.limits)
     made.horizon = made.horizon if horizon is None else horizon
     if not 1 <= made.horizon <= longest:
@@ -129,26 +129,26 @@ def from_gymnax(
     return made
 
 
-def common_dtypes(every: Sequence[Params]) -> Any:
-    """Return a dtype for every leaf, one that holds it in all params.
+def common_dtypes(all_params: Sequence[Params]) -> Any:
+    """Return a dtype for every leaf, to which it promotes over all params.
 
     Raises:
       ConfigError: they differ in structure or in shapes.
     """
     forms = {
-        (jax.tree.structure(p), tuple(jnp.shape(x) for x in jax.tree.leaves(p))) for p in every
+        (jax.tree.structure(p), tuple(jnp.shape(x) for x in jax.tree.leaves(p))) for p in all_params
     }
     if len(forms) > 1:
         raise ConfigError(f"params: must differ in numbers only, not in form: {forms}")
-    return jax.tree.map(lambda *xs: jnp.result_type(*map(jnp.result_type, xs)), *every)
+    return jax.tree.map(lambda *xs: jnp.result_type(*map(jnp.result_type, xs)), *all_params)
 
 
-def strong(x: Any) -> Array:
-    """Return x as an array whose dtype is its own, as a loop's state needs it."""
+def strongly_typed(x: Any) -> Array:
+    """Return x as an array that is not weakly typed, as a loop's carry must be."""
     return jnp.asarray(x, jnp.result_type(x))
 
 
-def kinds() -> Any:
+def gymnax_spaces() -> Any:
     """Return gymnax's module of spaces.
 
     Raises:
@@ -158,33 +158,33 @@ def kinds() -> Any:
         from gymnax.environments import spaces
     except ImportError as error:
         raise ConfigError(
-            "gymnax: is not installed; `pip install 'jaxmeta[gymnax]'` brings it"
+            "gymnax: is not installed; `pip install 'jaxmeta[gymnax]'` installs it"
         ) from error
     return spaces
 
 
 def obs_space(space: "spaces.Space") -> Box:
-    """Return the space of the vectors that stand for a space's observations.
+    """Return the space of the vectors that represent a space's observations.
 
     Raises:
       ConfigError: a space of several parts.
     """
-    if isinstance(space, kinds().Discrete):
+    if isinstance(space, gymnax_spaces().Discrete):
         return Box((space.n,), 0.0, 1.0)
-    if not isinstance(space, kinds().Box):
+    if not isinstance(space, gymnax_spaces().Box):
         raise ConfigError(f"env: its observations must be one array or one number, not {space}")
     return box(space)
 
 
 def action_space(space: "spaces.Space") -> Box | Discrete:
-    """Return an action space as jaxmeta knows it.
+    """Return an action space as one of jaxmeta's.
 
     Raises:
-      ConfigError: neither numbers of a finite set nor vectors.
+      ConfigError: neither discrete nor of vectors.
     """
-    if isinstance(space, kinds().Discrete):
+    if isinstance(space, gymnax_spaces().Discrete):
         return Discrete(space.n)
-    if not isinstance(space, kinds().Box) or len(space.shape) != 1:
+    if not isinstance(space, gymnax_spaces().Box) or len(space.shape) != 1:
         raise ConfigError(f"env: its actions must be numbers or vectors, not {space}")
     return box(space)
 

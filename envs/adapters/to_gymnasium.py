@@ -13,7 +13,7 @@ try:
     import gymnasium
 except ImportError as error:
     raise ConfigError(
-        "gymnasium: is not installed; `pip install 'jaxmeta[gymnasium]'` brings it"
+        "gymnasium: is not installed; `pip install 'jaxmeta[gymnasium]'` installs it"
     ) from error
 
 
@@ -22,7 +22,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
 
     Attributes:
       env: the family.
-      task: the task that is played.
+      task: the current task.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's own)
@@ -47,7 +47,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode; return its first observation [O] and {}.
 
-        `options={"task": task}` changes the task from here on, without compiling anew.
+        `options={"task": task}` changes the task from here on, without recompiling.
 
         Raises:
           ConfigError: an unknown option.
@@ -65,8 +65,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Take a step; return obs [O], reward, terminated, truncated and info.
 
-        Of info, "bad" is of every environment, "met" of those with goals, and the rest are its
-        `Step.metrics`.
+        info holds "bad", "met" where the environment has goals, and its `Step.metrics`.
 
         Raises:
           ConfigError: an action that is not in the space; for vectors, of another shape.
@@ -105,14 +104,14 @@ def space_of(space: Box | Discrete) -> gymnasium.Space:
 def to_gymnasium(env: Env, task: Task) -> TaskEnv:
     """Return one task of an environment as a `gymnasium.Env`, compiled once.
 
-    Episodes end as truncated after `env.horizon` steps, and where a simulation breaks down
-    (`info["bad"]`): neither is an end of the MDP. A trial (`jaxmeta.make_env(run)`) becomes one
+    Episodes are truncated after `env.horizon` steps, and where a simulation diverges
+    (`info["bad"]`); neither terminates the MDP. A trial (`jaxmeta.make_env(run)`) becomes one
     episode, terminated at its end. Randomness comes from `reset(seed=...)` alone.
 
     Spaces are the environment's own. Robots' actions are unbounded, as their tasks define them:
-    MuJoCo clamps what it carries out, while an action costs what it is, so that bounds would be
-    another task. `gymnasium.wrappers.ClipAction` and its like need a bounded space around it.
-    Nothing is drawn (`render_mode` is None); `jaxmeta video` films robots.
+    MuJoCo clamps controls, but the control cost is of the unclamped action, so that bounds
+    would be another task. `gymnasium.wrappers.ClipAction` and its like need a bounded space.
+    Nothing is rendered (`render_mode` is None); `jaxmeta video` records robots.
 
     Args:
       env: the family, or a trial of it.

@@ -1,1 +1,1 @@
-"""Robots that MuJoCo simulates, and the physics behind them."""
+"""Robots that MuJoCo simulates, and their physics."""

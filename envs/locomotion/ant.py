@@ -10,18 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.locomotion.physics import State
-from envs.locomotion.robot import Moved, Robot, ahead, effort, either, heading
+from envs.locomotion.robot import (
+    Robot,
+    RobotTransition,
+    control_cost,
+    direction_marker,
+    sample_mixture,
+    unit_vector,
+)
 from envs.locomotion.robot_models import ANT
 from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
 
-LOWEST, HIGHEST = 0.2, 1.0  # metres of the torso; outside, an Ant on its way has fallen
+MIN_HEIGHT, MAX_HEIGHT = 0.2, 1.0  # metres of the torso; outside, Ant-direction terminates
 AXES, DIAGONALS = (0, 90, 180, 270), (45, 135, 225, 315)  # degrees
 # Goals are uniform over the area of a disc and of a ring, metres: radii for training tasks.
 INNER, OUTER, EDGE = 1.0, 2.5, 3.0
-EVALUATED = {"train": (0.5, 2.75), "test": (1.75,)}  # radii, each in the four AXES
-UNIFORM = {"train": 6, "test": 30}  # evaluation goals where all of the disc is trained on
-GOLDEN = math.pi * (3 - math.sqrt(5))  # radians between neighbours of a sunflower's seeds
+EVAL_RADII = {"train": (0.5, 2.75), "test": (1.75,)}  # each in the four AXES
+EVAL_COUNTS = {"train": 6, "test": 30}  # goals, where all of the disc is trained on
+GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))  # radians
 
 
 class AntDirection(Robot):
@@ -35,8 +42,8 @@ class AntDirection(Robot):
     degrees: Mapping[str, tuple[int, ...]] = MappingProxyType({"train": AXES, "test": DIAGONALS})
 
     @property
-    def observed(self) -> list[str]:
-        """Return what each entry of an observation is."""
+    def obs_names(self) -> list[str]:
+        """Return the name of each entry of an observation."""
         model = self.physics.model
         return [f"qpos {i}" for i in range(2, model.nq)] + [f"qvel {i}" for i in range(model.nv)]
 
@@ -44,18 +51,18 @@ class AntDirection(Robot):
         """Return the observation [27]."""
         return jnp.concatenate([state.qpos[2:], state.qvel])
 
-    def paid(self, moved: Moved, task: Task) -> Array:
+    def compute_reward(self, transition: RobotTransition, task: Task) -> Array:
         """Return `velocity in the direction - 0.5 |a|^2 + 1`; contact forces count as zero."""
-        velocity = (moved.after.torso - moved.before.torso)[:2] / self.dt
-        return (velocity * heading(task)).sum() - effort(0.5, moved.action) + 1.0
+        velocity = (transition.after.torso - transition.before.torso)[:2] / self.dt
+        return (velocity * unit_vector(task)).sum() - control_cost(0.5, transition.action) + 1.0
 
-    def fallen(self, state: State) -> Array:
+    def is_terminal(self, state: State) -> Array:
         """Return whether the torso is too low or too high."""
-        return (state.qpos[2] < LOWEST) | (state.qpos[2] > HIGHEST)
+        return (state.qpos[2] < MIN_HEIGHT) | (state.qpos[2] > MAX_HEIGHT)
 
-    def mark(self, task: float, seconds: float) -> tuple[float, float]:
+    def marker_position(self, task: float, seconds: float) -> tuple[float, float]:
         """Return a point in the direction."""
-        return ahead(task)
+        return direction_marker(task)
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw one of the split's directions."""
@@ -68,8 +75,8 @@ class AntDirection(Robot):
 
     def angles(self, split: str) -> Array:
         """Return a split's directions, radians."""
-        every = tuple(dict.fromkeys(itertools.chain(*self.degrees.values())))
-        degrees = every if split == "oracle" else self.degrees[split]
+        union = tuple(dict.fromkeys(itertools.chain(*self.degrees.values())))
+        degrees = union if split == "oracle" else self.degrees[split]
         return jnp.asarray(np.deg2rad(degrees), jnp.float32)
 
 
@@ -80,7 +87,7 @@ class AntDirection2(AntDirection):
 
 
 class Ant(Robot):
-    """An Ant that sees where it is; a step lasts 0.05 s. Falls are ignored.
+    """An Ant that observes its position; a step lasts 0.05 s. Falls are ignored.
 
     The observation is qpos (15) and qvel (14).
     """
@@ -88,8 +95,8 @@ class Ant(Robot):
     robot = ANT
 
     @property
-    def observed(self) -> list[str]:
-        """Return what each entry of an observation is."""
+    def obs_names(self) -> list[str]:
+        """Return the name of each entry of an observation."""
         model = self.physics.model
         return [f"qpos {i}" for i in range(model.nq)] + [f"qvel {i}" for i in range(model.nv)]
 
@@ -99,40 +106,41 @@ class Ant(Robot):
 
 
 class AntGoal(Ant):
-    """A task is a place (x, y), float32 [2], metres.
+    """A task is a goal (x, y), float32 [2], metres.
 
     The public code appends 84 contact forces to observations, which its version of MuJoCo leaves
     at zero; here they are left out (but see AntGoalContact).
     """
 
-    def paid(self, moved: Moved, task: Task) -> Array:
+    def compute_reward(self, transition: RobotTransition, task: Task) -> Array:
         """Return `-|x - goal_x| - |y - goal_y| - 0.1 |a|^2`; contact forces count as zero."""
-        return -jnp.abs(moved.after.torso[:2] - task).sum() - effort(0.1, moved.action)
+        distance = jnp.abs(transition.after.torso[:2] - task).sum()
+        return -distance - control_cost(0.1, transition.action)
 
-    def mark(self, task: list[float], seconds: float) -> tuple[float, float]:
+    def marker_position(self, task: list[float], seconds: float) -> tuple[float, float]:
         """Return the goal."""
         return task[0], task[1]
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw a goal, uniform over the split's area: a disc and a ring, or what is between."""
         key_angle, key_radius = jax.random.split(key)
-        ring = lambda a, b: lambda u: jnp.sqrt(a**2 + (b**2 - a**2) * u)
-        disc, rim = ring(0.0, INNER), ring(OUTER, EDGE)
+        radius_quantile = lambda a, b: lambda u: jnp.sqrt(a**2 + (b**2 - a**2) * u)
+        disc, ring = radius_quantile(0.0, INNER), radius_quantile(OUTER, EDGE)
         if split == "train":
             area = INNER**2 + EDGE**2 - OUTER**2
-            radius = either(key_radius, INNER**2 / area, disc, rim)
+            radius = sample_mixture(key_radius, INNER**2 / area, disc, ring)
         else:
-            law = ring(INNER, OUTER) if split == "test" else ring(0.0, EDGE)
-            radius = law(jax.random.uniform(key_radius))
+            low, high = (INNER, OUTER) if split == "test" else (0.0, EDGE)
+            radius = radius_quantile(low, high)(jax.random.uniform(key_radius))
         angle = jax.random.uniform(key_angle, maxval=2 * jnp.pi)
-        return radius * heading(angle)
+        return radius * unit_vector(angle)
 
     def eval_tasks(self, split: str) -> Task:
         """Return goals in the four directions of the axes, radius by radius."""
         angles = np.deg2rad(AXES)
-        ways = np.stack([np.cos(angles), np.sin(angles)], 1)
-        places = np.concatenate([radius * ways for radius in EVALUATED[split]])
-        return jnp.asarray(np.round(places, 12), jnp.float32)
+        directions = np.stack([np.cos(angles), np.sin(angles)], 1)
+        goals = np.concatenate([radius * directions for radius in EVAL_RADII[split]])
+        return jnp.asarray(np.round(goals, 12), jnp.float32)
 
 
 class AntGoalUniform(AntGoal):
@@ -143,25 +151,25 @@ class AntGoalUniform(AntGoal):
         return super().sample_task(key, "oracle")
 
     def eval_tasks(self, split: str) -> Task:
-        """Return goals spread evenly over the area, as a sunflower's seeds, from within."""
-        place = np.arange(UNIFORM[split])
-        radius, angle = EDGE * np.sqrt((place + 0.5) / len(place)), GOLDEN * place
+        """Return goals spread evenly over the area (sunflower arrangement), innermost first."""
+        index = np.arange(EVAL_COUNTS[split])
+        radius, angle = EDGE * np.sqrt((index + 0.5) / len(index)), GOLDEN_ANGLE * index
         goals = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
         return jnp.asarray(goals, jnp.float32)
 
 
 class AntDirectionContact(AntDirection):
-    """Ant-direction with contact forces that cost; they are not seen."""
+    """Ant-direction with a contact cost; contact forces are not observed."""
 
     forces = True
 
-    def paid(self, moved: Moved, task: Task) -> Array:
-        """Return what Ant-direction pays, less what contacts cost."""
-        return super().paid(moved, task) - contact_cost(moved.after)
+    def compute_reward(self, transition: RobotTransition, task: Task) -> Array:
+        """Return Ant-direction's reward minus the contact cost."""
+        return super().compute_reward(transition, task) - contact_cost(transition.after)
 
 
 class AntGoalContact(AntGoal):
-    """Ant-goal with contact forces that are seen, and cost.
+    """Ant-goal with observed contact forces and a contact cost.
 
     The observation is qpos (15), qvel (14), and the contact forces in [-1, 1]: torque and force
     for the world (zero) and each of 13 bodies (84), as in the public code with MuJoCo 1.5.
@@ -170,18 +178,20 @@ class AntGoalContact(AntGoal):
     forces = True
 
     @property
-    def observed(self) -> list[str]:
-        """Return what each entry of an observation is."""
+    def obs_names(self) -> list[str]:
+        """Return the name of each entry of an observation."""
         bodies = range(self.physics.model.nbody)
-        return super().observed + [f"force {i} on body {body}" for body in bodies for i in range(6)]
+        return super().obs_names + [
+            f"force {i} on body {body}" for body in bodies for i in range(6)
+        ]
 
     def observe(self, state: State, ctrl: Array) -> Array:
         """Return the observation [113]."""
         return jnp.concatenate([super().observe(state, ctrl), clipped_forces(state)])
 
-    def paid(self, moved: Moved, task: Task) -> Array:
-        """Return what Ant-goal pays, less what contacts cost."""
-        return super().paid(moved, task) - contact_cost(moved.after)
+    def compute_reward(self, transition: RobotTransition, task: Task) -> Array:
+        """Return Ant-goal's reward minus the contact cost."""
+        return super().compute_reward(transition, task) - contact_cost(transition.after)
 
 
 def clipped_forces(state: State) -> Array:
@@ -192,7 +202,7 @@ def clipped_forces(state: State) -> Array:
 
 def contact_cost(state: State) -> Array:
     """Return `0.0005 |f|^2` for the contact forces f in [-1, 1]."""
-    return effort(0.0005, clipped_forces(state))
+    return control_cost(0.0005, clipped_forces(state))
 
 
 def ant_direction(backend: str = "auto") -> AntDirection:
@@ -221,10 +231,10 @@ def ant_goal_uniform(backend: str = "auto") -> AntGoalUniform:
 
 
 def ant_direction_contact(backend: str = "auto") -> AntDirectionContact:
-    """Return Ant-direction with contact forces that cost."""
+    """Return Ant-direction with a contact cost."""
     return AntDirectionContact(backend)
 
 
 def ant_goal_contact(backend: str = "auto") -> AntGoalContact:
-    """Return Ant-goal with contact forces that are seen, and cost."""
+    """Return Ant-goal with observed contact forces and a contact cost."""
     return AntGoalContact(backend)

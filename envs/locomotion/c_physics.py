@@ -1,6 +1,6 @@
-"""C MuJoCo behind one callback per step, however many robots there are.
+"""C MuJoCo in one callback per step, for any number of robots.
 
-The callback gets and gives NumPy only: touching JAX inside could wait for the very program that
+The callback takes and returns NumPy only: using JAX inside could wait for the very program that
 waits for the callback.
 """
 
@@ -24,8 +24,8 @@ from envs.locomotion.physics_interface import Advance, Fields
 from jaxmeta.env import Array
 
 
-class Batches:
-    """Batches by how many robots they hold and what differs between them; each serves one caller.
+class BatchPool:
+    """Batches by their size and the names of the arrays that differ; each serves one caller.
 
     Two devices may step at once: the second finds no free batch and makes one.
     """
@@ -36,10 +36,10 @@ class Batches:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def one(self, size: int, names: tuple[str, ...]) -> Iterator[Batch]:
-        """Lend a batch of a size, with numbers of the model by simulation, which have names.
+    def borrow(self, size: int, names: tuple[str, ...]) -> Iterator[Batch]:
+        """Lend a batch of a size whose simulations have their own values of the named arrays.
 
-        Its simulations are as their last user left them.
+        Its state is that which the last user left.
         """
         with self._lock:
             free = self._free[size, names]
@@ -54,7 +54,7 @@ class Batches:
 
 
 def cores() -> int:
-    """Return how many cores this process may use; MuJoCo would count all of the machine's."""
+    """Return the number of cores that this process may use; MuJoCo would count the machine's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -63,13 +63,13 @@ def cores() -> int:
 def c_advance(model: mujoco.MjModel, frame_skip: int, forces: bool) -> Advance:
     """Return one step of C MuJoCo, in float64 on all cores, with contact forces or without.
 
-    A simulation's result is bit for bit that of mj_step alone, whoever else is in the batch.
+    A simulation's result is bitwise that of mj_step alone, independent of the rest of the batch.
     """
     model = copy.copy(model)
-    # MuJoCo would put a diverged simulation back to qpos0 and go on; here it stays diverged, to
-    # be seen by whoever steps it.
+    # MuJoCo would reset a diverged simulation to qpos0 and continue; here it stays diverged, so
+    # that the caller sees it.
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    batches = Batches(model)
+    pool = BatchPool(model)
     inputs = (model.nq, model.nv, model.nv, model.nu)
     outputs = (model.nq, model.nv, model.nv, 3, *([6 * model.nbody] if forces else []))
 
@@ -79,20 +79,20 @@ def c_advance(model: mujoco.MjModel, frame_skip: int, forces: bool) -> Advance:
         sizes = (*inputs, *(getattr(model, name).size for name in names))
         rows = given.reshape(-1, given.shape[-1])
         qpos, qvel, warmstart, ctrl, *fields = split(rows, sizes)
-        with batches.one(len(qpos), names) as batch:
+        with pool.borrow(len(qpos), names) as batch:
             for name, values in zip(names, fields, strict=True):
-                own = batch.expand(name)
-                own[:] = values.reshape(own.shape)
-            # This is all of a simulation that its next step depends on.
+                array = batch.expand(name)
+                array[:] = values.reshape(array.shape)
+            # A simulation's next step depends on nothing else.
             batch.qpos, batch.qvel, batch.qacc_warmstart, batch.ctrl = qpos, qvel, warmstart, ctrl
             torso = batch.xpos[:, 1]  # a view, filled by the step
             batch.step(nstep=frame_skip)
             parts = [batch.qpos, batch.qvel, batch.qacc_warmstart, torso]
             if forces:
                 parts = [part.copy() for part in parts]  # what follows writes to views
-                felt = batch.cfrc_ext
+                contact_forces = batch.cfrc_ext
                 batch.forward()
-                parts.append(felt.reshape(len(felt), -1))
+                parts.append(contact_forces.reshape(len(contact_forces), -1))
             with np.errstate(over="ignore"):  # a diverged simulation
                 after = np.concatenate(parts, axis=1, dtype=given.dtype)
         return after.reshape(*given.shape[:-1], sum(outputs))

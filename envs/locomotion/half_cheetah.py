@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from envs.locomotion.physics import State
-from envs.locomotion.robot import Moved, Robot, effort, either, spread
+from envs.locomotion.robot import Robot, RobotTransition, bin_centres, control_cost, sample_mixture
 from envs.locomotion.robot_models import HALF_CHEETAH
 from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
 
 SLOW, FAST = (0.0, 0.5), (3.0, 3.5)  # training velocities, m/s; between them lie the test tasks
-EVALUATED = {"train": (0.25, 3.25), "test": (0.75, 1.25, 1.75, 2.25, 2.75)}
+EVAL_VELOCITIES = {"train": (0.25, 3.25), "test": (0.75, 1.25, 1.75, 2.25, 2.75)}
 
 
 class HalfCheetah(Robot):
@@ -25,8 +25,8 @@ class HalfCheetah(Robot):
     robot = HALF_CHEETAH
 
     @property
-    def observed(self) -> list[str]:
-        """Return what each entry of an observation is."""
+    def obs_names(self) -> list[str]:
+        """Return the name of each entry of an observation."""
         model = self.physics.model
         positions = [f"qpos {i}" for i in range(1, model.nq)]
         return [*positions, *(f"qvel {i}" for i in range(model.nv)), *"xyz"]
@@ -35,52 +35,52 @@ class HalfCheetah(Robot):
         """Return the observation [20]."""
         return jnp.concatenate([state.qpos[1:], state.qvel, state.torso])
 
-    def velocity(self, moved: Moved) -> Array:
+    def velocity(self, transition: RobotTransition) -> Array:
         """Return the mean velocity of a step along x, m/s, []."""
-        return (moved.after.qpos[0] - moved.before.qpos[0]) / self.dt
+        return (transition.after.qpos[0] - transition.before.qpos[0]) / self.dt
 
 
 class HalfCheetahVelocity(HalfCheetah):
     """A task is a velocity along x, float32 [], m/s."""
 
-    def paid(self, moved: Moved, task: Task) -> Array:
+    def compute_reward(self, transition: RobotTransition, task: Task) -> Array:
         """Return `-|velocity - target| - 0.05 |a|^2`; velocity: of the step, from x."""
-        return -jnp.abs(self.velocity(moved) - task) - effort(0.05, moved.action)
+        return -jnp.abs(self.velocity(transition) - task) - control_cost(0.05, transition.action)
 
-    def mark(self, task: float, seconds: float) -> tuple[float, float]:
-        """Return where one is who runs at the target velocity."""
+    def marker_position(self, task: float, seconds: float) -> tuple[float, float]:
+        """Return the position of a runner at the target velocity."""
         return task * seconds, 0.0
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw a velocity: train is half slow, half fast; test lies between; oracle is all."""
-        within = lambda low, high: lambda u: low + (high - low) * u
+        quantile = lambda low, high: lambda u: low + (high - low) * u
         if split == "train":
-            return either(key, 0.5, within(*SLOW), within(*FAST))
+            return sample_mixture(key, 0.5, quantile(*SLOW), quantile(*FAST))
         low, high = (SLOW[1], FAST[0]) if split == "test" else (SLOW[0], FAST[1])
         return jax.random.uniform(key, minval=low, maxval=high)
 
     def eval_tasks(self, split: str) -> Task:
         """Return the paper's evaluation velocities."""
-        return jnp.array(EVALUATED[split])
+        return jnp.array(EVAL_VELOCITIES[split])
 
 
 class VelocityRange(HalfCheetahVelocity):
     """The same with one range of velocities per split.
 
-    `ranges` and `evaluated` have the ranges and the evaluation tasks by split, m/s. The oracle
-    draws from the smallest range around all.
+    `ranges` and `eval_velocities` hold the ranges and the evaluation tasks by split, m/s. The
+    oracle draws from the smallest range around all.
     """
 
     def __init__(
         self,
         backend: str,
         ranges: Mapping[str, tuple[float, float]],
-        evaluated: Mapping[str, Sequence[float]],
+        eval_velocities: Mapping[str, Sequence[float]],
     ):
         super().__init__(backend)
         lows, highs = zip(*ranges.values(), strict=True)
         self.ranges = {**ranges, "oracle": (min(lows), max(highs))}
-        self.evaluated = evaluated
+        self.eval_velocities = eval_velocities
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw a velocity, uniformly."""
@@ -89,7 +89,7 @@ class VelocityRange(HalfCheetahVelocity):
 
     def eval_tasks(self, split: str) -> Task:
         """Return the split's evaluation velocities."""
-        return jnp.array(self.evaluated[split])
+        return jnp.array(self.eval_velocities[split])
 
 
 class HalfCheetahDirection(HalfCheetah):
@@ -100,12 +100,12 @@ class HalfCheetahDirection(HalfCheetah):
 
     finite = True
 
-    def paid(self, moved: Moved, task: Task) -> Array:
+    def compute_reward(self, transition: RobotTransition, task: Task) -> Array:
         """Return `velocity in the direction - 0.05 |a|^2`; velocity: of the step, from x."""
-        return task * self.velocity(moved) - effort(0.05, moved.action)
+        return task * self.velocity(transition) - control_cost(0.05, transition.action)
 
-    def mark(self, task: float, seconds: float) -> tuple[float, float]:
-        """Return where one is who runs in the direction at 3 m/s."""
+    def marker_position(self, task: float, seconds: float) -> tuple[float, float]:
+        """Return the position of a runner in the direction at 3 m/s."""
         return task * FAST[0] * seconds, 0.0
 
     def sample_task(self, key: Key, split: str) -> Task:
@@ -120,26 +120,26 @@ class HalfCheetahDirection(HalfCheetah):
 def half_cheetah_velocity_uniform(backend: str = "auto") -> VelocityRange:
     """Train and test on [0, 3) m/s (Rakelly et al. 2019); 30 test tasks."""
     everywhere = (0.0, 3.0)
-    evaluated = {"train": spread(*everywhere, 6), "test": spread(*everywhere, 30)}
-    return VelocityRange(backend, {"train": everywhere, "test": everywhere}, evaluated)
+    velocities = {"train": bin_centres(*everywhere, 6), "test": bin_centres(*everywhere, 30)}
+    return VelocityRange(backend, {"train": everywhere, "test": everywhere}, velocities)
 
 
 def half_cheetah_velocity_medium(backend: str = "auto") -> VelocityRange:
     """Train on [0, 2.5) m/s, test just beyond, on [2.5, 3) (Mendonca et al. 2020)."""
-    return beyond(backend, 2.5)
+    return extrapolation_split(backend, 2.5)
 
 
 def half_cheetah_velocity_hard(backend: str = "auto") -> VelocityRange:
     """Train on [0, 1.5) m/s, test far beyond, on [2.5, 3) (Mendonca et al. 2020)."""
-    return beyond(backend, 1.5)
+    return extrapolation_split(backend, 1.5)
 
 
-def beyond(backend: str, fastest: float) -> VelocityRange:
+def extrapolation_split(backend: str, fastest: float) -> VelocityRange:
     """Train on velocities up to the fastest one, m/s, test on [2.5, 3); 10 test tasks."""
     ranges = {"train": (0.0, fastest), "test": (2.5, 3.0)}
     counts = {"train": 6, "test": 10}
-    evaluated = {split: spread(*ranges[split], count) for split, count in counts.items()}
-    return VelocityRange(backend, ranges, evaluated)
+    velocities = {split: bin_centres(*ranges[split], n) for split, n in counts.items()}
+    return VelocityRange(backend, ranges, velocities)
 
 
 def half_cheetah_direction(backend: str = "auto") -> HalfCheetahDirection:

@@ -7,16 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.locomotion.physics import State
-from envs.locomotion.robot import Moved, Robot, ahead, effort, heading, spread
+from envs.locomotion.robot import (
+    Robot,
+    RobotTransition,
+    bin_centres,
+    control_cost,
+    direction_marker,
+    unit_vector,
+)
 from envs.locomotion.robot_models import HUMANOID
 from jaxmeta.env import Array, Key, Task
 
-LOWEST, HIGHEST = 1.0, 2.0  # metres of the torso; outside, it has fallen
-STIR = 0.01  # positions and velocities at a reset: uniform, +-
+MIN_HEIGHT, MAX_HEIGHT = 1.0, 2.0  # metres of the torso; outside, it has fallen
+RESET_NOISE = 0.01  # positions and velocities at a reset: uniform, +-
 CIRCLE = 2 * math.pi
-EVALUATED = {"train": 6, "test": 30}  # directions, evenly spread
-COSTLIEST = 10.0  # what contacts cost at most
-ROOT = 6  # velocities of the root, which nothing drives
+EVAL_COUNTS = {"train": 6, "test": 30}  # directions, evenly spread
+MAX_CONTACT_COST = 10.0
+NUM_ROOT_DOFS = 6  # not actuated
 
 
 class HumanoidDirection(Robot):
@@ -24,7 +31,7 @@ class HumanoidDirection(Robot):
 
     The observation is qpos without x and y (22), qvel (23); of each body its inertia (130) and
     velocity (78) about the robot's centre of mass, MuJoCo's `cinert` and `cvel`; and the torques
-    of 17 motors, zero at a start. The public code reads inertias and velocities as mj_step
+    of 17 motors, zero at a reset. The public code reads inertias and velocities as mj_step
     leaves them, of the last Runge-Kutta stage; here they are of the state itself. What is always
     zero there (the world's rows, the root's torques, contact forces) is left out.
     """
@@ -42,8 +49,8 @@ class HumanoidDirection(Robot):
         self.gear = jnp.asarray(model.actuator_gear[:, 0], jnp.float32)
 
     @property
-    def observed(self) -> list[str]:
-        """Return what each entry of an observation is."""
+    def obs_names(self) -> list[str]:
+        """Return the name of each entry of an observation."""
         model = self.physics.model
         bodies = range(1, model.nbody)
         return [
@@ -51,41 +58,41 @@ class HumanoidDirection(Robot):
             *(f"qvel {i}" for i in range(model.nv)),
             *(f"inertia {i} of body {body}" for body in bodies for i in range(10)),
             *(f"velocity {i} of body {body}" for body in bodies for i in range(6)),
-            *(f"torque {i}" for i in range(ROOT, model.nv)),
+            *(f"torque {i}" for i in range(NUM_ROOT_DOFS, model.nv)),
         ]
 
     def observe(self, state: State, ctrl: Array) -> Array:
         """Return the observation [270]."""
         bodies = self.bodies(state.qpos, state.qvel)
-        whole = jnp.concatenate([bodies.cinert.ravel(), bodies.cvel.ravel()])
-        return jnp.concatenate([state.qpos[2:], state.qvel, whole, self.torques(ctrl)])
+        features = jnp.concatenate([bodies.cinert.ravel(), bodies.cvel.ravel()])
+        return jnp.concatenate([state.qpos[2:], state.qvel, features, self.torques(ctrl)])
 
     def torques(self, ctrl: Array) -> Array:
-        """Return what the motors make of controls, N m, [17]."""
-        return (self.gear * jnp.clip(ctrl, -self.strongest, self.strongest))[self.motors]
+        """Return the joint torques of controls, N m, [17]."""
+        return (self.gear * jnp.clip(ctrl, -self.ctrl_max, self.ctrl_max))[self.motors]
 
-    def paid(self, moved: Moved, task: Task) -> Array:
+    def compute_reward(self, transition: RobotTransition, task: Task) -> Array:
         """Return `0.25 velocity - 0.1 |ctrl|^2 + 5`; contact forces count as zero.
 
         The velocity is the centre of mass's in the direction, five times too high: the public
-        code divides a step's way by the time of one of its five substeps. ctrl is 0.4 a.
+        code divides a step's displacement by the time of one of its five substeps. ctrl is 0.4 a.
         """
-        before, after = (self.bodies(s.qpos, s.qvel).centre for s in (moved.before, moved.after))
+        before, after = (self.bodies(s.qpos, s.qvel).centre for s in transition[:2])
         velocity = (after - before)[:2] / self.physics.model.opt.timestep
-        towards = (velocity * heading(task)).sum()
-        return 0.25 * towards - effort(0.1, self.strongest * moved.action) + 5.0
+        forward = (velocity * unit_vector(task)).sum()
+        return 0.25 * forward - control_cost(0.1, self.ctrl_max * transition.action) + 5.0
 
-    def fallen(self, state: State) -> Array:
+    def is_terminal(self, state: State) -> Array:
         """Return whether the torso is too low or too high."""
-        return (state.qpos[2] <= LOWEST) | (state.qpos[2] >= HIGHEST)
+        return (state.qpos[2] <= MIN_HEIGHT) | (state.qpos[2] >= MAX_HEIGHT)
 
-    def mark(self, task: float, seconds: float) -> tuple[float, float]:
+    def marker_position(self, task: float, seconds: float) -> tuple[float, float]:
         """Return a point in the direction."""
-        return ahead(task)
+        return direction_marker(task)
 
-    def start(self, key: Key) -> State:
+    def initial_state(self, key: Key) -> State:
         """Return the robot near its rest position, with little noise."""
-        return self.stirred(key, STIR)
+        return self.uniform_initial_state(key, RESET_NOISE)
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw a direction, any of them in every split."""
@@ -93,33 +100,35 @@ class HumanoidDirection(Robot):
 
     def eval_tasks(self, split: str) -> Task:
         """Return directions spread evenly over the circle."""
-        return jnp.array(spread(0.0, CIRCLE, EVALUATED[split]))
+        return jnp.array(bin_centres(0.0, CIRCLE, EVAL_COUNTS[split]))
 
 
 class HumanoidDirectionContact(HumanoidDirection):
-    """Humanoid-direction with contact forces that are seen, and cost.
+    """Humanoid-direction with observed contact forces and a contact cost.
 
-    The observation goes on with torque and force on each of 13 bodies (78), not clipped.
+    The observation ends with torque and force on each of 13 bodies (78), not clipped.
     """
 
     forces = True
 
     @property
-    def observed(self) -> list[str]:
-        """Return what each entry of an observation is."""
+    def obs_names(self) -> list[str]:
+        """Return the name of each entry of an observation."""
         bodies = range(1, self.physics.model.nbody)
-        return super().observed + [f"force {i} on body {body}" for body in bodies for i in range(6)]
+        return super().obs_names + [
+            f"force {i} on body {body}" for body in bodies for i in range(6)
+        ]
 
     def observe(self, state: State, ctrl: Array) -> Array:
         """Return the observation [348]."""
         assert state.forces is not None
         return jnp.concatenate([super().observe(state, ctrl), state.forces[6:]])
 
-    def paid(self, moved: Moved, task: Task) -> Array:
-        """Return what Humanoid-direction pays, less `5e-7 |f|^2` for forces f, at most 10."""
-        assert moved.after.forces is not None
-        cost = jnp.minimum(effort(5e-7, moved.after.forces), COSTLIEST)
-        return super().paid(moved, task) - cost
+    def compute_reward(self, transition: RobotTransition, task: Task) -> Array:
+        """Return Humanoid-direction's reward minus `min(5e-7 |f|^2, 10)` for contact forces f."""
+        assert transition.after.forces is not None
+        cost = jnp.minimum(control_cost(5e-7, transition.after.forces), MAX_CONTACT_COST)
+        return super().compute_reward(transition, task) - cost
 
 
 def humanoid_direction(backend: str = "auto") -> HumanoidDirection:
@@ -128,5 +137,5 @@ def humanoid_direction(backend: str = "auto") -> HumanoidDirection:
 
 
 def humanoid_direction_contact(backend: str = "auto") -> HumanoidDirectionContact:
-    """Return Humanoid-direction with contact forces that are seen, and cost."""
+    """Return Humanoid-direction with observed contact forces and a contact cost."""
     return HumanoidDirectionContact(backend)

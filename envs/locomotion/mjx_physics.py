@@ -1,4 +1,4 @@
-"""MuJoCo in JAX, with what mujoco-mjx 3.17.0 gets wrong put right."""
+"""MuJoCo in JAX, with a bug of mujoco-mjx 3.17.0 patched."""
 
 import contextlib
 import copy
@@ -19,16 +19,16 @@ with contextlib.redirect_stdout(io.StringIO()):  # it prints that Warp is not in
     from mujoco import mjx
 from mujoco.mjx._src import collision_driver
 
-# A vmapped loop runs until its slowest member has converged, which in float32 is rarely before
-# the last iteration. With these, the HalfCheetah moves as with MuJoCo's 100 and 50; of the Ant's
-# steps with contacts nine in ten err by less than 1e-3 of the speed, the worst by 3 %.
+# A vmapped loop runs until its slowest batch element has converged, in float32 rarely before the
+# last iteration. With these, the HalfCheetah moves as with MuJoCo's 100 and 50; of the Ant's steps
+# with contacts nine in ten err by less than 1e-3 of the speed, the worst by 3 %.
 ITERATIONS, LS_ITERATIONS = 4, 8
 
 # Warp keeps the contacts of all robots in one array of fixed length; see `all_contacts_kept`.
 WARP_CONTACTS = 1 << 16
 
 PLANE_CAPSULE = (mjx.GeomType.PLANE, mjx.GeomType.CAPSULE)
-_correcting = threading.RLock()
+_patch_lock = threading.RLock()
 
 
 def mjx_advance(model: mujoco.MjModel, frame_skip: int, backend: str, forces: bool) -> Advance:
@@ -43,49 +43,53 @@ def mjx_advance(model: mujoco.MjModel, frame_skip: int, backend: str, forces: bo
     if forces:  # the sensor is for C; here it would cost a pass over all bodies in every substep
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
     warp = backend == "warp"
-    impl, room = ("warp", {"naconmax": WARP_CONTACTS}) if warp else ("jax", {})
+    impl, data_kwargs = ("warp", {"naconmax": WARP_CONTACTS}) if warp else ("jax", {})
     with jax.ensure_compile_time_eval():  # it may be made while something is traced
         on_device = mjx.put_model(model, impl=impl)
-        nothing = mjx.make_data(model, impl=impl, **room)
+        template = mjx.make_data(model, impl=impl, **data_kwargs)
 
     def advance(
         qpos: Array, qvel: Array, warmstart: Array, ctrl: Array, fields: Fields
     ) -> tuple[Array, ...]:
-        own = on_device.replace(**fields)
+        task_model = on_device.replace(**fields)
 
         def substep(_: Any, carry: tuple) -> tuple:
             qpos, qvel, warmstart, _ = carry
-            data = nothing.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
-            data = mjx.step(own, data)
+            data = template.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
+            data = mjx.step(task_model, data)
             qpos = data.qpos
             if warp:  # a robot that lacks contacts counts as diverged
                 qpos = jnp.where(all_contacts_kept(data), qpos, jnp.nan)
             return qpos, data.qvel, data.qacc_warmstart, data.xpos[1]
 
         torso = jnp.zeros(3, qpos.dtype)
-        # Tensor cores would round the factors of float32 products to 10 bits; and MJX
-        # broadcasts as it likes, whatever is allowed elsewhere.
+        # Tensor cores would round the factors of float32 products to 10 bits; and MJX promotes
+        # ranks, regardless of the global setting.
         with (
-            corrected(),
+            patched_collisions(),
             jax.default_matmul_precision("highest"),
             jax.numpy_rank_promotion("allow"),
         ):
             after = lax.fori_loop(0, frame_skip, substep, (qpos, qvel, warmstart, torso))
-            return (*after, felt(own, after[0], after[1], after[2], ctrl)) if forces else after
+            if not forces:
+                return after
+            return *after, contact_forces(task_model, after[0], after[1], after[2], ctrl)
 
-    def felt(own: mjx.Model, qpos: Array, qvel: Array, warmstart: Array, ctrl: Array) -> Array:
+    def contact_forces(
+        task_model: mjx.Model, qpos: Array, qvel: Array, warmstart: Array, ctrl: Array
+    ) -> Array:
         """Return the contact forces in a state, [6 bodies]."""
-        data = nothing.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
-        data = mjx.rne_postconstraint(own, mjx.forward(own, data))
+        data = template.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
+        data = mjx.rne_postconstraint(task_model, mjx.forward(task_model, data))
         return data._impl.cfrc_ext.reshape(-1)
 
     return advance
 
 
 class Bodies(NamedTuple):
-    """What MuJoCo derives from a state for all bodies but the world, by its names.
+    """Quantities that MuJoCo derives from a state, for all bodies but the world, by its names.
 
-    Inertias and velocities are about the robot's centre of mass, in the world's directions.
+    Inertias and velocities are about the robot's centre of mass, in the world frame.
     """
 
     centre: Array  # [3] the robot's centre of mass, metres
@@ -94,15 +98,15 @@ class Bodies(NamedTuple):
 
 
 def body_map(model: mujoco.MjModel) -> Callable[[Array, Array], Bodies]:
-    """Return (qpos [nq], qvel [nv]) -> `Bodies` for a robot, in float32, whatever steps it."""
+    """Return (qpos [nq], qvel [nv]) -> `Bodies` for a robot, in float32, for any engine."""
     with jax.ensure_compile_time_eval():  # see `mjx_advance`
         on_device = mjx.put_model(model, impl="jax")
-        nothing = mjx.make_data(model, impl="jax")
+        template = mjx.make_data(model, impl="jax")
 
     @jax.jit  # traced once, wherever a program has it
     def bodies(qpos: Array, qvel: Array) -> Bodies:
         with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
-            data = mjx.kinematics(on_device, nothing.replace(qpos=qpos, qvel=qvel))
+            data = mjx.kinematics(on_device, template.replace(qpos=qpos, qvel=qvel))
             data = mjx.com_vel(on_device, mjx.com_pos(on_device, data))
         return Bodies(data.subtree_com[1], data._impl.cinert[1:], data.cvel[1:])
 
@@ -110,16 +114,16 @@ def body_map(model: mujoco.MjModel) -> Callable[[Array, Array], Bodies]:
 
 
 def all_contacts_kept(data: mjx.Data) -> Array:
-    """Return whether Warp had room for all contacts of a robot, []; it drops the others."""
-    from mujoco.mjx.third_party.mujoco_warp import OverflowType as Lost
+    """Return whether no contact of a robot overflowed Warp's buffers, []; it drops the others."""
+    from mujoco.mjx.third_party.mujoco_warp import OverflowType as Kind
 
-    lost = Lost.BROADPHASE | Lost.NARROWPHASE | Lost.NEFC | Lost.NJMAX_NNZ
-    return (data._impl.overflow & lost).sum() == 0
+    dropped = Kind.BROADPHASE | Kind.NARROWPHASE | Kind.NEFC | Kind.NJMAX_NNZ
+    return (data._impl.overflow & dropped).sum() == 0
 
 
 @contextlib.contextmanager
-def corrected() -> Iterator[None]:
-    """Have MJX collide planes and capsules as C does, in whatever is traced inside.
+def patched_collisions() -> Iterator[None]:
+    """Have MJX collide planes and capsules as C does, in all that is traced inside.
 
     In mujoco-mjx 3.17.0 a contact's first tangent is the capsule's axis, projected onto the
     plane, but the world's y where the axis is within 30 degrees of the normal. C has no such
@@ -128,21 +132,21 @@ def corrected() -> Iterator[None]:
     `test_mjx_still_needs_correcting` fails where it is needed no more.
     """
     table = collision_driver._COLLISION_FUNC
-    with _correcting:
-        theirs = table[PLANE_CAPSULE]
+    with _patch_lock:
+        original = table[PLANE_CAPSULE]
 
         def collide(model: Any, data: Any, key: Any, geoms: Array) -> tuple[Array, Array, Array]:
-            dist, pos, _ = theirs(model, data, key, geoms)
+            dist, pos, _ = original(model, data, key, geoms)
             plane, capsule = (data.geom_xmat[geoms[:, i], :, 2] for i in (0, 1))
             frames = jax.vmap(contact_frame)(plane, capsule)
             return dist, pos, jnp.repeat(frames, 2, axis=0)  # both ends of a capsule
 
-        collide.ncon = theirs.ncon  # type: ignore[attr-defined]
+        collide.ncon = original.ncon  # type: ignore[attr-defined]
         table[PLANE_CAPSULE] = collide
         try:
             yield
         finally:
-            table[PLANE_CAPSULE] = theirs
+            table[PLANE_CAPSULE] = original
 
 
 def contact_frame(normal: Array, axis: Array) -> Array:

@@ -1,6 +1,6 @@
 """One robot's physics as a pure function: step(state, ctrl) -> state; `vmap` makes the batch.
 
-Two engines stand behind it. C MuJoCo is the faster one on a CPU (8 times at equal physics) and
+There are two engines. C MuJoCo is the faster one on a CPU (8 times at equal physics) and
 calculates in float64; MJX runs where JAX runs. Both solve the same model, return the same
 state, and never reset by themselves.
 """
@@ -20,7 +20,7 @@ from jaxmeta.env import Array, where
 from jaxmeta.errors import ConfigError
 
 BACKENDS = ("auto", "c", "mjx", "warp")
-LIMIT = mujoco.mjMAXVAL  # 1e10: what MuJoCo itself takes for a diverged simulation
+MAX_VALUE = mujoco.mjMAXVAL  # 1e10: beyond it, MuJoCo itself calls a simulation diverged
 
 
 class State(NamedTuple):
@@ -29,11 +29,11 @@ class State(NamedTuple):
     qpos: Array  # [nq] positions: metres, radians, unit quaternions
     qvel: Array  # [nv] velocities
     warmstart: Array  # [nv] accelerations that the contact solver starts from
-    # [3] where the first body is: `xpos` as mj_step leaves it, which is of the state before the
+    # [3] the first body's position: `xpos` as mj_step leaves it, of the state before the
     # last substep (Euler) or of its last Runge-Kutta stage. `qpos` has no such lag.
     torso: Array
     bad: Array  # [] bool: the last step diverged and was not taken
-    # [6 bodies] where asked for: MuJoCo's `cfrc_ext`, a torque (N m) and a force (N) for each body
+    # [6 bodies] if enabled: MuJoCo's `cfrc_ext`, a torque (N m) and a force (N) for each body
     # and the world, from what touches it in this state, under the last controls.
     forces: Array | None = None
 
@@ -57,14 +57,14 @@ class Physics:
 
     @functools.cached_property
     def backend(self) -> str:
-        """Which engine it is: "c", "mjx" or "warp". With "auto" the first question uses JAX."""
+        """The engine: "c", "mjx" or "warp". With "auto" the first access uses JAX."""
         if self._asked == "auto":
             return "c" if jax.default_backend() == "cpu" else "mjx"
         return self._asked
 
     @functools.cached_property
     def _advance(self) -> Advance:
-        # Each engine is imported by whoever uses it: MJX alone takes seconds.
+        # Engines are imported lazily: MJX alone takes seconds.
         if self.backend == "c":
             from envs.locomotion.c_physics import c_advance
 
@@ -90,18 +90,18 @@ class Physics:
         """Return the robot `frame_skip` substeps later; MuJoCo clamps ctrl [nu] to its range.
 
         `fields` replace numbers of the model, for example its "body_mass" [nbody]; constants
-        derived from them stay as they are. Where anything is not finite or beyond 1e10, `bad` is
+        derived from them are unchanged. Where anything is not finite or beyond 1e10, `bad` is
         set, and the state is the one before.
         """
         before = state._replace(bad=jnp.ones((), bool))
-        fine = sane(ctrl)
-        ctrl = jnp.where(fine, ctrl, 0.0).astype(state.qpos.dtype)
+        valid = is_valid(ctrl)
+        ctrl = jnp.where(valid, ctrl, 0.0).astype(state.qpos.dtype)
         after = self._advance(state.qpos, state.qvel, state.warmstart, ctrl, fields)
         for x in after:
-            fine &= sane(x)
+            valid &= is_valid(x)
         qpos, qvel, warmstart, torso, *forces = after
         moved = State(qpos, qvel, warmstart, torso, jnp.zeros((), bool), *forces)
-        return where(fine, moved, before)
+        return where(valid, moved, before)
 
 
 def physics(xml: str, frame_skip: int, backend: str = "auto", forces: bool = False) -> Physics:
@@ -131,7 +131,7 @@ def physics(xml: str, frame_skip: int, backend: str = "auto", forces: bool = Fal
             " 'mjx' runs on the same devices without it"
         )
     if backend in ("auto", "c"):
-        ask_for_callbacks(backend)
+        require_sync_dispatch(backend)
     spec = mujoco.MjSpec.from_string(xml)
     for numeric in list(spec.numerics):
         spec.delete(numeric)
@@ -141,10 +141,10 @@ def physics(xml: str, frame_skip: int, backend: str = "auto", forces: bool = Fal
     return Physics(spec.compile(), frame_skip, backend, forces)
 
 
-def ask_for_callbacks(backend: str) -> None:
-    """Have JAX run CPU programs where they are called, else callbacks into C can hang.
+def require_sync_dispatch(backend: str) -> None:
+    """Switch JAX's asynchronous dispatch on CPUs off: callbacks into C can hang in it.
 
-    See jax issues 24255 and 25861. It counts only before JAX's first use.
+    See jax issues 24255 and 25861. It has no effect after JAX's first use.
 
     Raises:
       ConfigError: too late.
@@ -157,18 +157,18 @@ def ask_for_callbacks(backend: str) -> None:
         raise ConfigError(
             f"physics = {backend!r}: JAX has been used already and dispatches CPU programs"
             " asynchronously, in which callbacks into C MuJoCo can hang; make the environment"
-            " before anything else uses JAX, or begin with"
+            " before anything else uses JAX, or start with"
             " jax.config.update('jax_cpu_enable_async_dispatch', False)"
         )
 
 
-def sane(x: Array) -> Array:
-    """Return whether all of x is finite and within MuJoCo's limit, []."""
-    return (jnp.abs(x) <= LIMIT).all()
+def is_valid(x: Array) -> Array:
+    """Return whether all of x is finite and at most MAX_VALUE in size, []."""
+    return (jnp.abs(x) <= MAX_VALUE).all()
 
 
 def quaternions(model: mujoco.MjModel) -> list[int]:
-    """Return where in qpos quaternions begin."""
+    """Return the indices in qpos at which quaternions begin."""
     free, ball = (
         model.jnt_qposadr[model.jnt_type == kind]
         for kind in (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_BALL)
@@ -180,7 +180,7 @@ def torso_map(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
     """Return origin [3] and slope [nq, 3] with torso = origin + qpos @ slope.
 
     Raises:
-      ConfigError: the first body is not so simple.
+      ConfigError: the first body's position is not affine in qpos.
     """
     data = mujoco.MjData(model)
 

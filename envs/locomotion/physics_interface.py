@@ -1,11 +1,11 @@
-"""What a physics engine is to a robot: one step on plain arrays, and numbers of the model."""
+"""The interface of a physics engine: one step on plain arrays, with overrides of the model."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from jaxmeta.env import Array
 
-# Numbers of the model in place of its own, by MuJoCo's names, for one robot.
+# Arrays that replace those of the model, by MuJoCo's names, for one robot.
 Fields = Mapping[str, Array]
 
 
@@ -13,5 +13,5 @@ NO_FIELDS: Fields = MappingProxyType({})
 
 
 # One step of an engine: (qpos, qvel, warmstart, ctrl, fields) -> (qpos, qvel, warmstart, torso)
-# and, where asked for, forces.
+# and, if enabled, forces.
 Advance = Callable[[Array, Array, Array, Array, Fields], tuple[Array, ...]]

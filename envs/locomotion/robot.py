@@ -1,4 +1,4 @@
-"""What all robots' tasks have in common: a robot, its noise at resets, its lengths."""
+"""What all robots' tasks have in common: a robot, its noise at resets, its horizon."""
 
 import math
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from envs.locomotion.robot_models import xml
 from jaxmeta.env import Array, Box, Env, Key, Real, Step, Task
 
 FRAME_SKIP = 5
-NOISE = 0.1  # positions at a reset: uniform, +-; velocities: normal, deviation
-AHEAD = 3.0  # metres to where a video marks a direction
+RESET_NOISE = 0.1  # positions at a reset: uniform, +-; velocities: normal, std
+MARKER_DISTANCE = 3.0  # metres: of a video's marker of a direction
 
 
-class Moved(NamedTuple):
+class RobotTransition(NamedTuple):
     """A robot before and after a step, and the raw action."""
 
     before: State
@@ -27,9 +27,9 @@ class Moved(NamedTuple):
 class Robot(Env):
     """A family of tasks for one robot; state: `State`, actions: real numbers, unclipped.
 
-    An action of 1 asks for an actuator's strongest control. MuJoCo clamps controls to their
-    range, while what an action costs, and what encoders read of it, is not clamped. An episode
-    ends early where the simulation breaks down, and where `fallen` says so.
+    An action of 1 is an actuator's maximum control. MuJoCo clamps controls to their range;
+    control costs and encoders see the unclamped action. An episode terminates early where the
+    simulation diverges, and in the states that `is_terminal` names.
     """
 
     reward = Real()
@@ -44,93 +44,99 @@ class Robot(Env):
         model = self.physics.model
         self.dt = self.physics.dt
         self.qpos0 = jnp.asarray(model.qpos0, jnp.float32)
-        self.velocities = model.nv
-        self.strongest = jnp.asarray(model.actuator_ctrlrange[:, 1], jnp.float32)
+        self.nv = model.nv
+        self.ctrl_max = jnp.asarray(model.actuator_ctrlrange[:, 1], jnp.float32)
         self.action_space = Box((model.nu,))
-        self.obs_space = Box((len(self.observed),))
+        self.obs_space = Box((len(self.obs_names),))
 
     @property
-    def observed(self) -> list[str]:
-        """Return what each entry of an observation is."""
+    def obs_names(self) -> list[str]:
+        """Return the name of each entry of an observation."""
         raise NotImplementedError
 
     def observe(self, state: State, ctrl: Array) -> Array:
-        """Return the observation [O] of a state that controls [nu] led to: zero at a start."""
+        """Return the observation [O] of a state after controls [nu], which are zero at a reset."""
         raise NotImplementedError
 
-    def paid(self, moved: Moved, task: Task) -> Array:
+    def compute_reward(self, transition: RobotTransition, task: Task) -> Array:
         """Return the reward of a step, []."""
         raise NotImplementedError
 
-    def fallen(self, state: State) -> Array:
-        """Return whether the state ends the episode, []."""
+    def is_terminal(self, state: State) -> Array:
+        """Return whether the state terminates the episode, []."""
         return jnp.zeros((), bool)
 
-    def changed(self, task: Task) -> Mapping[str, Array]:
-        """Return numbers of the robot's model that differ by task, by MuJoCo's names."""
+    def model_overrides(self, task: Task) -> Mapping[str, Array]:
+        """Return the arrays of the robot's model that differ by task, by MuJoCo's names."""
         return {}
 
-    def mark(self, task: Any, seconds: float) -> tuple[float, float]:
-        """Return where on the floor (x, y) a video shows the task, so long into an episode."""
+    def marker_position(self, task: Any, seconds: float) -> tuple[float, float]:
+        """Return the point (x, y) on the floor that marks the task in a video, at a time."""
         raise NotImplementedError
 
     def reset(self, key: Key, task: Task) -> tuple[State, Array]:
         """Put the robot near its rest position, with noise on all positions and velocities."""
-        state = self.start(key)
-        return state, self.observe(state, jnp.zeros_like(self.strongest))
+        state = self.initial_state(key)
+        return state, self.observe(state, jnp.zeros_like(self.ctrl_max))
 
-    def start(self, key: Key) -> State:
-        """Return the robot near its rest position: velocities have normal noise."""
+    def initial_state(self, key: Key) -> State:
+        """Return the robot near its rest position; velocities have normal noise."""
         key_qpos, key_qvel = jax.random.split(key)
-        noise = jax.random.uniform(key_qpos, self.qpos0.shape, minval=-NOISE, maxval=NOISE)
-        qvel = NOISE * jax.random.normal(key_qvel, (self.velocities,))
+        noise = jax.random.uniform(
+            key_qpos, self.qpos0.shape, minval=-RESET_NOISE, maxval=RESET_NOISE
+        )
+        qvel = RESET_NOISE * jax.random.normal(key_qvel, (self.nv,))
         return self.physics.begin(self.qpos0 + noise, qvel)
 
-    def stirred(self, key: Key, size: float) -> State:
-        """Return the robot near its rest position: all noise is uniform, +- size."""
+    def uniform_initial_state(self, key: Key, size: float) -> State:
+        """Return the robot near its rest position; all noise is uniform, +- size."""
         positions = len(self.qpos0)
-        noise = size * jax.random.uniform(key, (positions + self.velocities,), minval=-1.0)
+        noise = size * jax.random.uniform(key, (positions + self.nv,), minval=-1.0)
         return self.physics.begin(self.qpos0 + noise[:positions], noise[positions:])
 
     def step(self, noise: Any, state: State, action: Array, task: Task) -> tuple[State, Step]:
         """Move for one step of `dt` seconds."""
-        ctrl = self.strongest * action
-        after = self.physics.step(state, ctrl, self.changed(task))
-        reward = jnp.where(after.bad, 0.0, self.paid(Moved(state, after, action), task))
-        ended = after.bad | self.fallen(after)
-        # The controls of a step that was not taken may be anything, and led nowhere.
+        ctrl = self.ctrl_max * action
+        after = self.physics.step(state, ctrl, self.model_overrides(task))
+        transition = RobotTransition(state, after, action)
+        reward = jnp.where(after.bad, 0.0, self.compute_reward(transition, task))
+        terminated = after.bad | self.is_terminal(after)
+        # The controls of a step that was not taken may be anything, and had no effect.
         obs = self.observe(after, jnp.where(after.bad, 0.0, ctrl))
-        going_on = jnp.where(ended, 0.0, 1.0)
-        return after, Step(obs, reward, obs, ended, going_on, ended, reward, after.bad)
+        discount = jnp.where(terminated, 0.0, 1.0)
+        return after, Step(obs, reward, obs, terminated, discount, terminated, reward, after.bad)
 
 
-def effort(weight: float, action: Array) -> Array:
-    """Return what an action costs: weight * sum of squares."""
-    return weight * (action**2).sum()
+def control_cost(weight: float, x: Array) -> Array:
+    """Return weight * sum of squares, of an action or of contact forces, []."""
+    return weight * (x**2).sum()
 
 
-def heading(angle: Array) -> Array:
-    """Return the unit vector [2] in the direction of an angle, radians."""
+def unit_vector(angle: Array) -> Array:
+    """Return the unit vector [2] at an angle, radians."""
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
 
-def ahead(angle: float) -> tuple[float, float]:
+def direction_marker(angle: float) -> tuple[float, float]:
     """Return the point that marks a direction."""
-    return AHEAD * math.cos(angle), AHEAD * math.sin(angle)
+    return MARKER_DISTANCE * math.cos(angle), MARKER_DISTANCE * math.sin(angle)
 
 
-def spread(low: float, high: float, count: int) -> list[float]:
-    """Return the middles of so many equal parts of a range."""
+def bin_centres(low: float, high: float, count: int) -> list[float]:
+    """Return the centres of `count` equal bins of a range."""
     return [round(low + (high - low) * (i + 0.5) / count, 6) for i in range(count)]
 
 
-def either(key: Key, share: float, first: Any, second: Any) -> Array:
-    """Return first(u) with a probability of `share`, else second(u); u is uniform in [0, 1)."""
+def sample_mixture(key: Key, p: float, first: Any, second: Any) -> Array:
+    """Sample a mixture: first(u) with probability p, else second(u), for u uniform in [0, 1).
+
+    `first` and `second` are inverse CDFs.
+    """
     which, u = jax.random.uniform(key, (2,))
-    return jnp.where(which < share, first(u), second(u))
+    return jnp.where(which < p, first(u), second(u))
 
 
-def one_of(key: Key, tasks: Task) -> Task:
-    """Draw one of a batch of tasks."""
+def sample_one(key: Key, tasks: Task) -> Task:
+    """Draw one of a batch of tasks uniformly."""
     chosen = jax.random.randint(key, (), 0, len(jax.tree.leaves(tasks)[0]))
     return jax.tree.map(lambda x: x[chosen], tasks)

@@ -1,7 +1,6 @@
-"""Walker-random-params (Rakelly et al. 2019): run forward with a body that is not known.
+"""Walker-random-params (Rakelly et al. 2019): run forward with an unknown body.
 
-Tasks differ in what the robot's model weighs, how it slides and how it is damped, not in what
-they pay.
+Tasks differ in dynamics (masses, friction, damping), not in reward.
 """
 
 from collections.abc import Mapping
@@ -11,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.locomotion.physics import State
-from envs.locomotion.robot import Moved, Robot, effort, one_of
+from envs.locomotion.robot import Robot, RobotTransition, control_cost, sample_one
 from envs.locomotion.robot_models import WALKER
 from jaxmeta.env import Array, Key, Task
 from jaxmeta.errors import ConfigError
 
-LOWEST, HIGHEST, TILTED = 0.8, 2.0, 1.0  # metres of the torso, radians: outside, it has fallen
-FASTEST = 10.0  # metres or radians per second: observations are clipped there
-STIR = 0.005  # positions and velocities at a reset: uniform, +-
+MIN_HEIGHT, MAX_HEIGHT, MAX_TILT = 0.8, 2.0, 1.0  # of the torso, metres and radians
+MAX_SPEED = 10.0  # metres or radians per second: observations are clipped there
+RESET_NOISE = 0.005  # positions and velocities at a reset: uniform, +-
 # Multipliers are base^u, u uniform, +-.
 BASES = {"body_mass": 1.5, "body_inertia": 1.5, "geom_friction": 1.5, "dof_damping": 1.3}
 EXPONENT = 3.0
@@ -26,7 +25,7 @@ COUNTS = {"train": 40, "test": 10}
 
 
 class Multipliers(NamedTuple):
-    """A task: factors of numbers in the robot's model, by MuJoCo's names; float32."""
+    """A task: factors on arrays of the robot's model, by MuJoCo's names; float32."""
 
     body_mass: Array  # [8]
     body_inertia: Array  # [8, 3]
@@ -60,41 +59,41 @@ class WalkerRandomParams(Robot):
         self.bodies = {name: drawn(name) for name in Multipliers._fields}
 
     @property
-    def observed(self) -> list[str]:
-        """Return what each entry of an observation is."""
+    def obs_names(self) -> list[str]:
+        """Return the name of each entry of an observation."""
         model = self.physics.model
         return [f"qpos {i}" for i in range(1, model.nq)] + [f"qvel {i}" for i in range(model.nv)]
 
     def observe(self, state: State, ctrl: Array) -> Array:
         """Return the observation [17]."""
-        return jnp.concatenate([state.qpos[1:], jnp.clip(state.qvel, -FASTEST, FASTEST)])
+        return jnp.concatenate([state.qpos[1:], jnp.clip(state.qvel, -MAX_SPEED, MAX_SPEED)])
 
-    def paid(self, moved: Moved, task: Task) -> Array:
+    def compute_reward(self, transition: RobotTransition, task: Task) -> Array:
         """Return `velocity - 0.001 |a|^2 + 1`; velocity: of the step, from x."""
-        velocity = (moved.after.qpos[0] - moved.before.qpos[0]) / self.dt
-        return velocity - effort(0.001, moved.action) + 1.0
+        velocity = (transition.after.qpos[0] - transition.before.qpos[0]) / self.dt
+        return velocity - control_cost(0.001, transition.action) + 1.0
 
-    def fallen(self, state: State) -> Array:
+    def is_terminal(self, state: State) -> Array:
         """Return whether the torso is too low, too high, or tilted too far."""
         height, tilt = state.qpos[1], state.qpos[2]
-        return (height <= LOWEST) | (height >= HIGHEST) | (jnp.abs(tilt) >= TILTED)
+        return (height <= MIN_HEIGHT) | (height >= MAX_HEIGHT) | (jnp.abs(tilt) >= MAX_TILT)
 
-    def changed(self, task: Task) -> Mapping[str, Array]:
-        """Return the numbers of the task's body."""
-        number = lambda name: jnp.asarray(getattr(self.physics.model, name), jnp.float32)
-        return {name: number(name) * factor for name, factor in task._asdict().items()}
+    def model_overrides(self, task: Task) -> Mapping[str, Array]:
+        """Return the arrays of the task's body."""
+        original = lambda name: jnp.asarray(getattr(self.physics.model, name), jnp.float32)
+        return {name: original(name) * factor for name, factor in task._asdict().items()}
 
-    def mark(self, task: Any, seconds: float) -> tuple[float, float]:
-        """Return the start: a body is nowhere."""
+    def marker_position(self, task: Any, seconds: float) -> tuple[float, float]:
+        """Return the start: the task has no place."""
         return 0.0, 0.0
 
-    def start(self, key: Key) -> State:
+    def initial_state(self, key: Key) -> State:
         """Return the robot near its rest position, with little noise."""
-        return self.stirred(key, STIR)
+        return self.uniform_initial_state(key, RESET_NOISE)
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw one of the split's bodies."""
-        return one_of(key, self.eval_tasks(split))
+        return sample_one(key, self.eval_tasks(split))
 
     def eval_tasks(self, split: str) -> Task:
         """Return all bodies of the split."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from experiments.analysis.run_record import Origin, Results
 
 
-def alike(results: list[Results], given: list[Path]) -> list[list[Results]]:
-    """Return groups of comparable runs, the largest first; of equal ones, the first given."""
+def group_comparable(results: list[Results], given: list[Path]) -> list[list[Results]]:
+    """Return groups of comparable runs, the largest first; ties are in the given order."""
     ordered = sorted(results, key=lambda result: given.index(result.path))
     origins = dict.fromkeys(result.origin for result in ordered)
     groups = [[result for result in results if result.origin == o] for o in origins]
@@ -15,7 +15,7 @@ def alike(results: list[Results], given: list[Path]) -> list[list[Results]]:
 
 
 def describe(origin: Origin | None) -> list[str]:
-    """Return in words what a run comes from."""
+    """Return an origin in words."""
     if origin is None:
         return ["no readable manifest"]
     version, packages, options = origin
@@ -27,15 +27,15 @@ def describe(origin: Origin | None) -> list[str]:
 
 
 def differences(groups: list[list[Results]]) -> list[str]:
-    """Return a line per group: its runs, and in what they differ from the first group."""
+    """Return a line per group: its runs, and their differences from the first group."""
     first, *others = (describe(group[0].origin) for group in groups)
-    said = [first]
+    differing = [first]
     for words in others:
         own, lacking = ([w for w in a if w not in b] for a, b in ((words, first), (first, words)))
-        said.append(own or [f"without {word}" for word in lacking])
+        differing.append(own or [f"without {word}" for word in lacking])
     return [
         f"  {', '.join(str(result.path) for result in group)}: {', '.join(words)}"
-        for group, words in zip(groups, said, strict=True)
+        for group, words in zip(groups, differing, strict=True)
     ]
 
 
@@ -48,7 +48,7 @@ def folder_name(origin: Origin | None) -> str:
     return f"figures-env-{version}-versions-{hashlib.sha256(rest.encode()).hexdigest()[:12]}"
 
 
-def mixed(results: list[Results]) -> str:
+def mixed_warning(results: list[Results]) -> str:
     """Return a warning for a table or figure of runs that differ, otherwise nothing."""
     if len({result.origin for result in results}) < 2:
         return ""

@@ -1,4 +1,4 @@
-"""Who is better: differences between runs, each with the test that decides it."""
+"""Pairwise comparisons of runs, with their tests."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from jaxmeta.statistics import (
     probability_of_improvement,
 )
 
-LEVEL = 1 - CONFIDENCE  # below this p, a difference is decided
+LEVEL = 1 - CONFIDENCE  # below this p, a difference is significant
 
 
 class Difference(NamedTuple):
@@ -24,8 +24,8 @@ class Difference(NamedTuple):
     interval: Interval  # of that probability
 
     @property
-    def decided(self) -> bool:
-        """Whether so many seeds tell the two apart."""
+    def significant(self) -> bool:
+        """Whether the difference is significant."""
         return self.p < LEVEL
 
 

@@ -1,7 +1,7 @@
-"""What methods reach in a trial's first episode, and after how many frames: side by side.
+"""Methods' returns in a trial's first episode, and the frames that they need for them.
 
-The paper of MoSS scores it so (Wang et al. 2023). RL2 and variBAD are trained for a later
-episode's return too, so theirs is no upper bound of what they can.
+The paper of MoSS scores it so (Wang et al. 2023). RL2 and variBAD are trained for later
+episodes' returns too, so theirs is no upper bound.
 """
 
 import numpy as np
@@ -11,11 +11,11 @@ from jaxmeta.statistics import evaluations, first_at
 
 # Returns to be reached: half of the way from standing still (targets are 1.5 m/s on average,
 # 200 steps) to 0.
-GIVEN = {"half-cheetah-velocity-uniform": -150.0}
+RETURN_THRESHOLDS = {"half-cheetah-velocity-uniform": -150.0}
 
 
-def common(results: list[Results]) -> tuple[list[Results], list[str]]:
-    """Return runs with the episodes that the trials of all have, and a remark if some have more."""
+def common_episodes(results: list[Results]) -> tuple[list[Results], list[str]]:
+    """Return runs restricted to the episodes that all have, and a remark if some have more."""
     counts = {result.run.trial.episodes for result in results}
     if len(counts) < 2:
         return results, []
@@ -26,15 +26,15 @@ def common(results: list[Results]) -> tuple[list[Results], list[str]]:
 
 
 def lines(results: list[Results]) -> list[str]:
-    """Return in words the first episode's test returns, and when they reached what is given."""
-    given = GIVEN.get(results[0].run.env)
-    if given is None:
+    """Return in words the first episode's test returns, and when they reached the threshold."""
+    threshold = RETURN_THRESHOLDS.get(results[0].run.env)
+    if threshold is None:
         return []
     found = []
     for result in results:
         for split in result.splits[1:]:
             greedy = evaluations(result.table("greedy", split, 1), "return")
-            at = [first_at(greedy.frames, values, given) for values in greedy.values]
+            at = [first_at(greedy.frames, values, threshold) for values in greedy.values]
             reached = ", ".join("not reached" if x is None else f"{x:,.0f}" for x in at)
             last = ", ".join(f"{x:.0f}" for x in greedy.values[:, -1])
             slope = ", ".join(
@@ -43,8 +43,8 @@ def lines(results: list[Results]) -> list[str]:
             )
             found.append(
                 f"{result.label}, {split} tasks, first episode, greedy, by seed: frames until"
-                f" {given:g}: {reached}; after {greedy.frames[-1]:,.0f} frames {last}; change per"
-                f" 100,000 frames over the last half: {slope}"
+                f" {threshold:g}: {reached}; after {greedy.frames[-1]:,.0f} frames {last}; change"
+                f" per 100,000 frames over the last half: {slope}"
             )
     return found
 

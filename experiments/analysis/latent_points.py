@@ -1,4 +1,4 @@
-"""Where a trained agent's beliefs lie: one point per evaluation task, at its trial's end."""
+"""A trained agent's latents: one point per evaluation task, at its trial's end."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ PERPLEXITY = 15  # of t-SNE, less where there are few points
 
 
 class Latents(NamedTuple):
-    """The beliefs of one seed's agent, task by task."""
+    """The latents of one seed's agent, by task."""
 
     points: np.ndarray  # [tasks, L]
     splits: np.ndarray  # [tasks] of str
@@ -28,7 +28,7 @@ class Latents(NamedTuple):
 
 
 def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
-    """Return a run's beliefs by seed, of the last greedy agents: {} if it acts on no latent.
+    """Return a run's latents by seed, of the last greedy agents: {} if it acts on none.
 
     Raises:
       ConfigError: no checkpoint, or code from a file is needed.
@@ -46,13 +46,13 @@ def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
 
     def play(params: Params, i: Any) -> jax.Array:
         task = jax.tree.map(lambda x: x[i], tasks)
-        note = lambda worker: latent(params, worker.memory)
-        rollout = adaptation(agent, env, params, task, evaluation_key(i, 0), note).rollout
-        # Behind a trial's last step memory is empty, so it is that before it.
-        return rollout.noted[jnp.argmax(rollout.transitions.over)]
+        extra = lambda worker: latent(params, worker.memory)
+        rollout = adaptation(agent, env, params, task, evaluation_key(i, 0), extra).rollout
+        # After a trial's last step memory is reset, so the one before it is used.
+        return rollout.extras[jnp.argmax(rollout.transitions.over)]
 
-    over = jax.vmap(jax.vmap(play, in_axes=(None, 0)), in_axes=(0, None))
-    points = np.asarray(jax.jit(over)(params, jnp.arange(len(described))))
+    batched = jax.vmap(jax.vmap(play, in_axes=(None, 0)), in_axes=(0, None))
+    points = np.asarray(jax.jit(batched)(params, jnp.arange(len(described))))
     plain = [task["task"] for task in described]
     numbers = all(isinstance(task, int | float) for task in plain)
     return {
@@ -68,16 +68,16 @@ def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
 
 
 def clusters(points: np.ndarray, count: int) -> np.ndarray:
-    """Return k-means' number of each point's cluster (the best of 20 starts)."""
+    """Return the cluster of each point by k-means (the best of 20 starts)."""
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):  # threads wait for each other for seconds where other work runs
+    with threadpool_limits(1):  # threads of a busy machine wait for each other for seconds
         return KMeans(count, n_init=20, random_state=0).fit_predict(points)
 
 
-def in_the_plane(points: np.ndarray) -> np.ndarray:
-    """Return points [n, L] in two dimensions by t-SNE, [n, 2]."""
+def tsne_2d(points: np.ndarray) -> np.ndarray:
+    """Return the t-SNE embedding [n, 2] of points [n, L]."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -86,14 +86,16 @@ def in_the_plane(points: np.ndarray) -> np.ndarray:
         return TSNE(2, perplexity=few, random_state=0, init="pca").fit_transform(points)
 
 
-def purity(found: np.ndarray, families: np.ndarray) -> float:
+def purity(clusters: np.ndarray, families: np.ndarray) -> float:
     """Return the share of points that are of their cluster's most frequent family."""
-    of_cluster = [np.unique(families[found == k], return_counts=True)[1].max() for k in set(found)]
-    return float(sum(of_cluster) / len(families))
+    largest = [
+        np.unique(families[clusters == k], return_counts=True)[1].max() for k in set(clusters)
+    ]
+    return float(sum(largest) / len(families))
 
 
 def purities(points: np.ndarray, families: np.ndarray) -> tuple[float, float]:
-    """Return the purity of as many clusters as there are families, and what chance would give.
+    """Return the purity of as many clusters as there are families, and that by chance.
 
     Chance: the mean over 20 shuffles of the families.
     """
@@ -103,8 +105,8 @@ def purities(points: np.ndarray, families: np.ndarray) -> tuple[float, float]:
     return purity(found, families), float(np.mean(shuffled))
 
 
-def first_direction(points: np.ndarray) -> np.ndarray:
-    """Return how far points [n, L] lie along the direction in which they differ most, [n]."""
+def first_principal_component(points: np.ndarray) -> np.ndarray:
+    """Return the coordinates [n] of points [n, L] along their first principal component."""
     centred = points - points.mean(0)
     return centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
 

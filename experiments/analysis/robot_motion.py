@@ -1,4 +1,4 @@
-"""How a robot moves through a trial: the very trials of an evaluation, state by state."""
+"""How a robot moves through a trial: an evaluation's own trials, state by state."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,12 +31,12 @@ class Motion(NamedTuple):
 
     def velocity(self) -> np.ndarray:
         """Return the velocity along x in m/s, [T]; of an episode's last step nan."""
-        moved = np.diff(self.qpos[:, 0], append=np.nan) / self.dt
-        return np.where(np.diff(self.episode, append=-1) == 0, moved, np.nan)
+        velocity = np.diff(self.qpos[:, 0], append=np.nan) / self.dt
+        return np.where(np.diff(self.episode, append=-1) == 0, velocity, np.nan)
 
 
 def robot_of(env: Trial) -> Robot:
-    """Return the robot behind an environment of trials.
+    """Return the robot inside an environment of trials.
 
     Raises:
       ConfigError: there is none.
@@ -46,13 +46,13 @@ def robot_of(env: Trial) -> Robot:
         robot = robot.env
     if not isinstance(robot, Robot):
         raise ConfigError(
-            "this run's environment has no robot to look at, as half-cheetah-velocity,"
-            " ant-direction and ant-goal have"
+            "this run's environment is not a robot environment, as half-cheetah-velocity,"
+            " ant-direction and ant-goal are"
         )
     return robot
 
 
-def body_of(state: Any) -> State:
+def robot_state_of(state: Any) -> State:
     """Return the robot's state within its wrappers'."""
     while not isinstance(state, State):
         state = state.inner
@@ -72,9 +72,9 @@ def motions(
 
     def play(params: Params, i: Any) -> tuple[Any, Any]:
         task = jax.tree.map(lambda x: x[i], tasks)
-        note = lambda worker: body_of(worker.state).qpos
-        played = adaptation(agent, env, params, task, evaluation_key(i, 0), note)
-        return played.rollout.noted, played.rollout.transitions
+        extra = lambda worker: robot_state_of(worker.state).qpos
+        played = adaptation(agent, env, params, task, evaluation_key(i, 0), extra)
+        return played.rollout.extras, played.rollout.transitions
 
     by_seed = jax.vmap(jax.vmap(play, in_axes=(None, 0)), in_axes=(0, None))
     qpos, tr = jax.device_get(jax.jit(by_seed)(params, jnp.asarray(index)))

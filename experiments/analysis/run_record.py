@@ -1,4 +1,4 @@
-"""A run's directory, read back in whatever state it is: running, cut short, with dead seeds.
+"""A run's directory, read back in any state: running, cut short, with dead seeds.
 
 This module imports neither jax nor matplotlib, and only reads.
 """
@@ -18,7 +18,7 @@ from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, manifest, reading
 from jaxmeta.rundir.layout import POLICIES, Death, Table
-from jaxmeta.statistics import of_seeds, rows, whole_evaluations
+from jaxmeta.statistics import select_rows, select_seeds, whole_evaluations
 
 LABELS = {
     "rl2": "RL²",
@@ -28,7 +28,7 @@ LABELS = {
     "varibad-off-policy": "variBAD, SAC",
     "moss": "MoSS",
 }
-# Okabe and Ito's colours, told apart with every common colour vision.
+# Okabe and Ito's colours, distinguishable with every common colour vision.
 COLOURS = {"rl2": "#0072B2", "mixreg": "#56B4E9", "varibad": "#E69F00", "ldm": "#D55E00"}
 MORE_COLOURS = ("#009E73", "#CC79A7", "#8C6D1F", "#555555")
 FIRST_VERSION = 1  # of environments in manifests that are older than versions
@@ -38,7 +38,7 @@ NO_ROWS: Table = {name: np.array([]) for name in layout.EVALUATION_FIELDS}
 
 
 class Origin(NamedTuple):
-    """What runs must have in common to be compared."""
+    """The versions and options that runs must share to be compared."""
 
     env_version: int | None  # None: the environment is from a file
     # "jax 0.10.2" of each package that the numbers come from, or "jax 0.10.2 then 0.11.0" where
@@ -48,7 +48,7 @@ class Origin(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What a reader of results needs of manifest.json."""
+    """The part of manifest.json that results depend on."""
 
     status: str
     origin: Origin | None  # None: unknown
@@ -56,7 +56,7 @@ class Manifest(NamedTuple):
 
 
 class Results(NamedTuple):
-    """A run directory, read back; dead seeds have no part in its evaluation."""
+    """A run directory, read back; dead (non-finite) seeds are excluded from its evaluation."""
 
     path: Path
     run: Run
@@ -65,14 +65,14 @@ class Results(NamedTuple):
     origin: Origin | None
     dead: dict[int, Death]
     tasks: list[dict]
-    evaluation: Table  # whole evaluations of living seeds only
+    evaluation: Table  # whole evaluations of finite seeds only
     metrics: list[dict]
     colour: str = ""  # where it is drawn
-    compared: int = 0  # episodes of its trials that are looked at; 0: all
+    compared: int = 0  # episodes of its trials that are compared; 0: all
 
     @property
     def episodes(self) -> int:
-        """The episodes of a trial, as far as they are looked at."""
+        """The episodes of a trial that are compared."""
         return self.compared or self.run.trial.episodes
 
     @property
@@ -81,13 +81,13 @@ class Results(NamedTuple):
         return list(dict.fromkeys(task["split"] for task in self.tasks))
 
     @property
-    def living(self) -> list[int]:
-        """The seeds that did not die."""
+    def finite_seeds(self) -> list[int]:
+        """The seeds that did not become non-finite."""
         return [seed for seed in range(self.run.seeds) if seed not in self.dead]
 
     @property
     def frames(self) -> int:
-        """The frames on record, per seed."""
+        """The recorded frames, per seed."""
         logged = [line["frames"] for line in self.metrics]
         return int(max([*logged, *self.evaluation["frames"]], default=0))
 
@@ -107,12 +107,12 @@ class Results(NamedTuple):
     def table(self, policy: str, split: str, episode: int | None = None) -> Table:
         """Return one policy's rows on one split, by default at the N-th episode."""
         n = self.episodes if episode is None else episode
-        return rows(self.evaluation, policy=policy, split=split, episode=n)
+        return select_rows(self.evaluation, policy=policy, split=split, episode=n)
 
-    def deaths(self) -> list[str]:
-        """Return in words which seeds died."""
+    def nonfinite_messages(self) -> list[str]:
+        """Return in words which seeds became non-finite."""
         return [
-            f"seed {seed} died at update {update} ({quantity})"
+            f"seed {seed} became non-finite at update {update} ({quantity})"
             for seed, (update, quantity) in sorted(self.dead.items())
         ]
 
@@ -124,26 +124,26 @@ def name(run: Run) -> str:
 
 
 def read_results(path: Path) -> Results:
-    """Read a run directory; what is not there yet, or was cut short, is left out.
+    """Read a run directory; missing or truncated parts are left out.
 
     Raises:
       ConfigError: it holds no run.
     """
     run = reading.read_run(path)
-    told = read_manifest(path, run)
-    begun = all((path / file).is_file() for file in FILES)
-    tasks = reading.read_tasks(path) if begun else []
-    table = reading.read_evaluation(path) if begun else NO_ROWS
-    alive = set(range(run.seeds)) - told.dead.keys()
-    size = len(alive) * len(POLICIES) * len(tasks) * run.trial.episodes
+    recorded = read_manifest(path, run)
+    has_rows = all((path / file).is_file() for file in FILES)
+    tasks = reading.read_tasks(path) if has_rows else []
+    table = reading.read_evaluation(path) if has_rows else NO_ROWS
+    finite = set(range(run.seeds)) - recorded.dead.keys()
+    size = len(finite) * len(POLICIES) * len(tasks) * run.trial.episodes
     return Results(
         path=path,
         run=run,
         label=name(run),
-        **told._asdict(),
+        **recorded._asdict(),
         tasks=tasks,
-        evaluation=whole_evaluations(of_seeds(table, alive), size),
-        metrics=reading.read_metrics(path) if begun else [],
+        evaluation=whole_evaluations(select_seeds(table, finite), size),
+        metrics=reading.read_metrics(path) if has_rows else [],
     )
 
 
@@ -159,7 +159,7 @@ def read_manifest(path: Path, run: Run) -> Manifest:
 
 
 def origin(found: dict[str, Any], run: Run) -> Origin:
-    """Return what a run comes from, by its manifest.
+    """Return the origin of a run, by its manifest.
 
     Raises:
       ConfigError: an unknown environment.
@@ -171,20 +171,20 @@ def origin(found: dict[str, Any], run: Run) -> Origin:
     changes = [entry.get("changed", {}) for entry in found.get("resumed_from", [])]
     later = [changed["versions"][1] for changed in changes if "versions" in changed]
     simulated = registry.env_spec(run.env).simulated
-    made = [counted(versions, simulated) for versions in (found.get("versions", {}), *later)]
+    used = [relevant_versions(v, simulated) for v in (found.get("versions", {}), *later)]
     words = []
-    for package in sorted({name for versions in made for name in versions}):
-        course = [versions.get(package, "unknown") for versions in made]
-        words.append(f"{package} {' then '.join(word for word, _ in groupby(course))}")
+    for package in sorted({name for versions in used for name in versions}):
+        history = [versions.get(package, "unknown") for versions in used]
+        words.append(f"{package} {' then '.join(word for word, _ in groupby(history))}")
     options = [f"{k} = {safe_repr(v)}" for k, v in run.fields().items() if k.startswith("env.")]
     return Origin(version, tuple(words), tuple(options))
 
 
-def counted(versions: dict[str, str], simulated: bool) -> dict[str, str]:
+def relevant_versions(versions: dict[str, str], simulated: bool) -> dict[str, str]:
     """Return the versions of the packages that an environment's numbers come from.
 
     Raises:
-      ValueError: one is no version, such as a text that a terminal takes for a command.
+      ValueError: a malformed version, such as a terminal's control sequence.
     """
     for name, version in versions.items():
         if not re.fullmatch(r"[\w.+!-]{1,99}", name) or not re.fullmatch(
@@ -197,7 +197,7 @@ def counted(versions: dict[str, str], simulated: bool) -> dict[str, str]:
 
 
 def expand(paths: list[Path]) -> list[Path]:
-    """Return run directories; a folder that contains some stands for them.
+    """Return run directories; a folder of runs is replaced by them.
 
     Raises:
       ConfigError: a folder that neither is nor contains one.
@@ -228,21 +228,22 @@ def read(paths: list[Path]) -> list[Results]:
         )
     order = [*LABELS, *sorted({result.run.method for result in every} - LABELS.keys())]
     every.sort(key=lambda result: (order.index(result.run.method), is_oracle(result.run)))
-    taken = Counter(result.label for result in every)
+    labels = Counter(result.label for result in every)
     drawn: list[Results] = []
     for result in every:
-        own = result.label
-        label = own if taken[own] == 1 else f"{own} ({result.path.resolve().name})"
+        label = result.label
+        if labels[label] > 1:
+            label = f"{label} ({result.path.resolve().name})"
         drawn.append(result._replace(label=label, colour=colour(result.run, drawn)))
     return drawn
 
 
 def colour(run: Run, before: list[Results]) -> str:
     """Return the method's colour; an oracle shares it, other namesakes get the next free one."""
-    taken = {r.colour for r in before if is_oracle(r.run) == is_oracle(run)}
+    used = {r.colour for r in before if is_oracle(r.run) == is_oracle(run)}
     own = [COLOURS[run.method]] if run.method in COLOURS else []
     own += [r.colour for r in before if r.run.method == run.method]
-    free = [c for c in (*own, *MORE_COLOURS) if c not in taken]
+    free = [c for c in (*own, *MORE_COLOURS) if c not in used]
     return free[0] if free else MORE_COLOURS[-1]
 
 
@@ -252,5 +253,5 @@ def is_oracle(run: Run) -> bool:
 
 
 def common_folder(paths: list[Path]) -> Path:
-    """Return where a report on these runs belongs: the run itself, or their common parent."""
+    """Return the folder for a report on these runs: the run's own, or their common parent."""
     return Path(os.path.commonpath([path.resolve() for path in paths]))

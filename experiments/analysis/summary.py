@@ -20,7 +20,7 @@ Row = dict[str, Any]  # of summary.csv; nan: undefined or not reached
 
 
 class Quantity(NamedTuple):
-    """What a column of summary.csv holds."""
+    """A column of summary.csv."""
 
     key: str
     split: str
@@ -33,14 +33,14 @@ class Estimate(NamedTuple):
     """A quantity over seeds: of returns, the IQM is over seeds and tasks."""
 
     mean: float
-    deviation: float
+    deviation: float  # standard deviation
     iqm: float
     low: float
     high: float
 
 
 def quantities(result: Results) -> list[Quantity]:
-    """Return what is reported of a run; the training split comes first."""
+    """Return the reported quantities of a run; the training split comes first."""
     train, *tests = result.splits
     n = result.episodes
     found = [Quantity(f"{train}_return_episode_1", train, "greedy", "return", 1)] if n > 1 else []
@@ -66,8 +66,7 @@ def quantities(result: Results) -> list[Quantity]:
 def find(result: Results, split: str, policy: str, measure: str) -> Quantity:
     """Return a quantity of the N-th episode."""
     n = result.episodes
-    wanted = (split, policy, measure, n)
-    return next(q for q in quantities(result) if q[1:] == wanted)
+    return next(q for q in quantities(result) if q[1:] == (split, policy, measure, n))
 
 
 def scores(result: Results, quantity: Quantity) -> np.ndarray:
@@ -87,7 +86,7 @@ def by_seed(result: Results, split: str, policy: str, measure: str) -> np.ndarra
 
 
 def estimate(values: np.ndarray) -> Estimate:
-    """Return what scores [S, T] say over seeds."""
+    """Return the statistics of scores [S, T] over seeds."""
     mean, deviation = statistics.seed_band(values.mean(-1))
     iqm = statistics.iqm(values.reshape(-1))
     return Estimate(float(mean), float(deviation), float(iqm), *statistics.interval(values))
@@ -145,11 +144,11 @@ def summary(results: list[Results]) -> list[Row]:
         by_seed = seed_rows(result)
         found += by_seed
         if len(by_seed) > 1:
-            found += over_seeds(result, by_seed)
+            found += aggregate_seeds(result, by_seed)
     return found
 
 
-def over_seeds(result: Results, by_seed: list[Row]) -> list[Row]:
+def aggregate_seeds(result: Results, by_seed: list[Row]) -> list[Row]:
     """Return the rows that sum up a run's seeds."""
     numbers = [key for key in by_seed[0] if key not in ("method", "seed")]
     values = np.array([[row[key] for key in numbers] for row in by_seed], float)

@@ -20,12 +20,12 @@ from envs.locomotion.robot import FRAME_SKIP
 from envs.locomotion.robot_models import ANT, HALF_CHEETAH, xml
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.devices.cpu import cores, processor
-from jaxmeta.devices.seed_axis import ask_for_devices
+from jaxmeta.devices.seed_axis import request_cpu_devices
 from jaxmeta.rundir.manifest import now
 
 ROBOTS = {"ant": ANT, "half-cheetah": HALF_CHEETAH}
 STEPS = 20  # environment steps per timed call
-SECONDS = 4.0  # of timings of one thing, at least
+SECONDS = 4.0  # of timings per measurement, at least
 
 
 def fastest(call: Callable[[], Any]) -> float:
@@ -39,7 +39,7 @@ def fastest(call: Callable[[], Any]) -> float:
     return best
 
 
-def lives(model: mujoco.MjModel, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def random_inputs(model: mujoco.MjModel, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return positions [W, nq], velocities [W, nv] of a reset, and controls [STEPS, W, nu]."""
     rng = np.random.default_rng(0)
     qpos = model.qpos0 + rng.uniform(-0.1, 0.1, (workers, model.nq))
@@ -48,23 +48,23 @@ def lives(model: mujoco.MjModel, workers: int) -> tuple[np.ndarray, np.ndarray, 
 
 
 def engine_steps_per_s(robot: str, engine: str, workers: int) -> float:
-    """Return one engine's environment steps/s, called as training calls it."""
+    """Return one engine's environment steps/s, called as in training."""
     body = physics(xml(ROBOTS[robot]), FRAME_SKIP, engine)
-    qpos, qvel, ctrl = (jnp.asarray(x, jnp.float32) for x in lives(body.model, workers))
+    qpos, qvel, ctrl = (jnp.asarray(x, jnp.float32) for x in random_inputs(body.model, workers))
 
-    def live(qpos: Any, qvel: Any, ctrl: Any) -> State:
+    def scan_steps(qpos: Any, qvel: Any, ctrl: Any) -> State:
         start = jax.vmap(body.begin)(qpos, qvel)
         step = lambda state, ctrl: (jax.vmap(body.step)(state, ctrl), None)
         return lax.scan(step, start, ctrl)[0]
 
-    jitted = jax.jit(live)
+    jitted = jax.jit(scan_steps)
     return STEPS * workers / fastest(lambda: jax.block_until_ready(jitted(qpos, qvel, ctrl)))
 
 
-def bare_steps_per_s(robot: str, workers: int) -> float:
-    """Return the environment steps/s of `mujoco.rollout`: the same lives without JAX."""
+def c_loop_steps_per_s(robot: str, workers: int) -> float:
+    """Return the environment steps/s of `mujoco.rollout`: the same rollouts without JAX."""
     model = mujoco.MjModel.from_xml_string(xml(ROBOTS[robot]))
-    qpos, qvel, ctrl = lives(model, workers)
+    qpos, qvel, ctrl = random_inputs(model, workers)
     size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
     start = np.zeros((workers, size))
     start[:, 1 : 1 + model.nq], start[:, 1 + model.nq : 1 + model.nq + model.nv] = qpos, qvel
@@ -78,7 +78,7 @@ def bare_steps_per_s(robot: str, workers: int) -> float:
 
 def bench_physics(out: Path, workers: list[int], engines: list[str]) -> None:
     """Print a table of environment steps/s and append its rows to `out`."""
-    ask_for_devices(1)
+    request_cpu_devices(1)
     console = Console()
     device = jax.devices()[0]
     machine = {
@@ -95,15 +95,15 @@ def bench_physics(out: Path, workers: list[int], engines: list[str]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     for robot in ROBOTS:
         for count in workers:
-            bare = bare_steps_per_s(robot, count)
-            cells = [f"{bare:,.0f}"]
+            c_loop = c_loop_steps_per_s(robot, count)
+            cells = [f"{c_loop:,.0f}"]
             for engine in engines:
                 speed = engine_steps_per_s(robot, engine, count)
                 row = {"robot": robot, "engine": engine, "workers": count, "steps_per_s": speed}
-                row |= {"bare_steps_per_s": bare, "of_bare": speed / bare}
+                row |= {"bare_steps_per_s": c_loop, "of_bare": speed / c_loop}
                 with out.open("a") as file:
                     file.write(json.dumps(machine | row) + "\n")
-                cells.append(f"{speed:,.0f} ({speed / bare:.0%})")
+                cells.append(f"{speed:,.0f} ({speed / c_loop:.0%})")
             table.add_row(robot, str(count), *cells)
             console.print(robot, count, *cells, highlight=False)
     print_whole(console, table)

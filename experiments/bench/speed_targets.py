@@ -29,7 +29,7 @@ DRAWS = 16  # gradients that a noise is estimated from
 
 
 class Target(NamedTuple):
-    """A number, what we want of it, and what it was made from."""
+    """A measured number, its goal, and the measurements that it is computed from."""
 
     name: str
     value: float
@@ -43,7 +43,7 @@ class Target(NamedTuple):
         return self.value <= self.goal if self.at_most else self.value >= self.goal
 
     def row(self) -> dict[str, Any]:
-        """Return the target as it is written."""
+        """Return the target as a row of the output file."""
         return {
             "target": self.name,
             "value": self.value,
@@ -55,7 +55,7 @@ class Target(NamedTuple):
 
 
 def of_peak() -> Iterator[Target]:
-    """RL2: how near to the matmul peak, and what of it is left with many workers."""
+    """RL2: share of the matmul peak, and how it scales to many workers."""
     runs = [prepare(Run(method="rl2", workers=count)) for count in (16, MANY)]
     timed, peak = in_turns(*runs)
     few, many = (describe(run, one.seconds, peak) for run, one in zip(runs, timed, strict=True))
@@ -74,7 +74,7 @@ def pairs() -> Iterator[Target]:
         kind: describe(run, one.seconds, peak)
         for kind, run, one in zip(kinds, runs, timed, strict=True)
     }
-    state = jax.tree.map(lambda x: x[0], timed[1].course.state)  # its replay filled
+    state = jax.tree.map(lambda x: x[0], timed[1].train_state.state)  # its replay filled
     baseline = {"by_pairs": by_pairs, "gradient_noise": gradient_noise(state, kinds)}
     of = lambda kind: by_pairs[kind]["frames_per_s"]
     ratio = of("random") / of("all")
@@ -83,10 +83,10 @@ def pairs() -> Iterator[Target]:
 
 
 def gradient_noise(state: Any, kinds: tuple[str, ...]) -> dict[str, float]:
-    """Return the deviation of the ELBO's gradient on one batch, by kind of pairs.
+    """Return the standard deviation of the ELBO's gradient on one batch, by kind of pairs.
 
-    As a share of the norm of its mean with all pairs, which every kind has in expectation. What
-    varies is what an update draws: latents, dropout, and with random pairs the pairs.
+    It is relative to the norm of the mean with all pairs, which every kind has in expectation.
+    An update's random numbers vary: latents, dropout, and with random pairs the pairs.
     """
     drawn = {kind: gradients(state, kind) for kind in kinds}
     norm = jnp.linalg.norm(drawn["all"].mean(0))
@@ -130,8 +130,8 @@ def methods() -> Iterator[Target]:
     """LDM's step against RL2's, many workers, with the settings that we recommend there."""
     settings = [many_workers.setting(method, MANY) for method in ("rl2", "ldm")]
     (rl2, ldm), _ = in_turns(*map(prepare, settings))
-    taken = {"rl2": rl2.seconds, "ldm": ldm.seconds}
-    baseline = {"update_s": taken, "vae.batch": settings[1].vae.batch}
+    times = {"rl2": rl2.seconds, "ldm": ldm.seconds}
+    baseline = {"update_s": times, "vae.batch": settings[1].vae.batch}
     ratio = ldm.seconds / rl2.seconds
     yield Target(f"{MANY} workers: time of ldm's step over rl2's", ratio, 1.5, baseline, True)
 
@@ -141,7 +141,7 @@ ALL: tuple[Callable[[], Iterable[Target]], ...] = (of_peak, pairs, cores, method
 
 
 def bench_targets(out: Path) -> None:
-    """Measure all targets on one core, print them and write `out` anew, a line each."""
+    """Measure all targets on one core, print them and overwrite `out`, a line each."""
     if ALLOWED:  # before jax makes its threads
         os.sched_setaffinity(0, {max(ALLOWED)})
     facts = machine()
@@ -152,10 +152,10 @@ def bench_targets(out: Path) -> None:
     for measured in ALL:
         for target in measured():
             rows.append(target.row() | {"machine": facts})
-            wanted = f"{'<=' if target.at_most else '>='} {target.goal:,g}"
+            goal = f"{'<=' if target.at_most else '>='} {target.goal:,g}"
             number = f"{target.value:,.3g}" if target.value < 100 else f"{target.value:,.0f}"
-            table.add_row(target.name, number, wanted, "yes" if target.met else "NO")
-            console.print(target.name, number, wanted, highlight=False)
+            table.add_row(target.name, number, goal, "yes" if target.met else "NO")
+            console.print(target.name, number, goal, highlight=False)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, "".join(json.dumps(row) + "\n" for row in rows))
     print_whole(console, table)

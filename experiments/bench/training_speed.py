@@ -24,12 +24,18 @@ from jaxmeta.algorithm import Algorithm, hyper
 from jaxmeta.axes import SEEDS
 from jaxmeta.config.run import Run
 from jaxmeta.devices.cpu import processor
-from jaxmeta.devices.seed_axis import over_seeds
+from jaxmeta.devices.seed_axis import map_over_seeds
 from jaxmeta.errors import ConfigError
 from jaxmeta.replay import ring_buffer
 from jaxmeta.rundir.manifest import now
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import Course, course_like, members, run_updates, starter
+from jaxmeta.training.compiled_functions import (
+    TrainState,
+    compile_init,
+    make_members,
+    run_updates,
+    train_state_shapes,
+)
 from jaxmeta.trial import Trial
 
 PARTS = ("rollout", "policy", "vae")
@@ -37,9 +43,9 @@ COLUMNS = (
     "method", "workers", "seeds", "VAE batch", "frames/s", *PARTS, "of peak", "compiling", "traces",
     "memory",
 )  # fmt: skip
-REPEATS = 5  # timings of each thing; the fastest counts
+REPEATS = 5  # timings per measurement; the fastest counts
 SECONDS = {"cpu": 2.0}  # of training per timing, about, by backend
-OTHERWISE = 0.5  # an accelerator is nobody else's
+DEFAULT_SECONDS = 0.5  # accelerators are not shared
 
 
 def seconds(function: Callable[..., Any], *args: Any) -> float:
@@ -56,15 +62,15 @@ def seconds(function: Callable[..., Any], *args: Any) -> float:
 def seconds_in_a_loop(function: Callable[[Any], Any], params: Any, times: int = 10) -> float:
     """Return the time of `function(params)` as part of a longer program, as in training.
 
-    Alone, a call would pay for its memory each time.
+    A single call would allocate its memory each time.
     """
 
-    def again(_: Any, params: Any) -> Any:
+    def body(_: Any, params: Any) -> Any:
         out = jax.tree.leaves(function(params))
         zero = 0.0 * sum(x.sum() for x in out if jnp.issubdtype(x.dtype, jnp.floating))
         return jax.tree.map(lambda x: x + zero, params)
 
-    return seconds(jax.jit(lambda p: jax.lax.fori_loop(0, times, again, p)), params) / times
+    return seconds(jax.jit(lambda p: jax.lax.fori_loop(0, times, body, p)), params) / times
 
 
 def matmul_peak() -> float:
@@ -74,7 +80,7 @@ def matmul_peak() -> float:
     return 2 * size**3 / seconds(jax.jit(jnp.dot), a, a) / 1e9
 
 
-def chain(*widths: int) -> int:
+def mlp_macs(*widths: int) -> int:
     """Return the multiply-adds of a stack of linear layers."""
     return sum(a * b for a, b in itertools.pairwise(widths))
 
@@ -87,27 +93,27 @@ def update_gflop(run: Run, env: Trial) -> float:
     embeddings = obs * sizes.state_embedding + sizes.reward_embedding
     recurrent = embeddings + (width + sizes.hidden) * 3 * sizes.hidden
     head = sizes.head if run.method != "varibad" else run.vae.latent
-    policy = 2 * chain(2 * head, *sizes.policy_layers) + 6 * sizes.policy_layers[-1]
+    policy = 2 * mlp_macs(2 * head, *sizes.policy_layers) + 6 * sizes.policy_layers[-1]
     agent = recurrent + sizes.hidden * 2 * head + policy
     total = 3 * agent * run.workers * steps
     if vae := run.get("vae"):
         belief = recurrent + sizes.hidden * 2 * vae.latent
         if vae.decoder == "multi":
             assert env.cells is not None
-            decoder = chain(vae.latent, *vae.decoder_layers, env.cells.n) * (steps + 1)
+            decoder = mlp_macs(vae.latent, *vae.decoder_layers, env.cells.n) * (steps + 1)
         else:
             latents, decoded = (
                 (vae.elbo_latents, vae.elbo_steps) if vae.pairs == "random" else (steps + 1, steps)
             )
             first, *rest = vae.decoder_layers
-            by_pair = chain(sizes.state_embedding, first) + chain(first, *rest, 1)
+            by_pair = mlp_macs(sizes.state_embedding, first) + mlp_macs(first, *rest, 1)
             decoder = latents * (vae.latent * first + decoded * by_pair)
         steps_taken = vae.updates if run.get("imagination") else 1
         total += 3 * steps_taken * vae.batch * (belief * steps + decoder)
         if run.get("imagination"):
             inputs = vae.latent + sizes.state_embedding
             mixtures = run.workers // run.group * run.imagination.mixture
-            decoding = mixtures * chain(inputs, *vae.decoder_layers, 1)
+            decoding = mixtures * mlp_macs(inputs, *vae.decoder_layers, 1)
             total += steps * (run.workers * belief + decoding)
     return 2 * total / 1e9
 
@@ -118,8 +124,8 @@ class Prepared(NamedTuple):
     run: Run
     env: Trial
     algorithm: Algorithm
-    course: Course
-    updates: Any  # (course, first, count) -> course; the argument is donated
+    train_state: TrainState
+    updates: Any  # (train_state, first, count) -> train_state; the argument is donated
     compile_s: float
     traces: int  # of the step
 
@@ -135,13 +141,14 @@ def prepare(run: Run) -> Prepared:
 
     counted = algorithm._replace(step=step)
     mesh = jax.make_mesh((1,), (SEEDS,), (AxisType.Auto,), devices=jax.devices()[:1])
-    who = members(run)
-    updates = jax.jit(over_seeds(mesh, run_updates(counted)), donate_argnums=0)
+    members = make_members(run)
+    updates = jax.jit(map_over_seeds(mesh, run_updates(counted)), donate_argnums=0)
     start = time.perf_counter()
-    compiled = updates.lower(course_like(who, algorithm), jnp.int32(0), jnp.int32(1)).compile()
-    taken = time.perf_counter() - start
-    course = starter(mesh, algorithm)(who)
-    return Prepared(run, env, algorithm, course, compiled, taken, len(traced))
+    shapes = train_state_shapes(members, algorithm)
+    compiled = updates.lower(shapes, jnp.int32(0), jnp.int32(1)).compile()
+    compile_s = time.perf_counter() - start
+    train_state = compile_init(mesh, algorithm)(members)
+    return Prepared(run, env, algorithm, train_state, compiled, compile_s, len(traced))
 
 
 def peak_bytes(compiled: Any) -> int:
@@ -152,49 +159,51 @@ def peak_bytes(compiled: Any) -> int:
 
 
 class Timed(NamedTuple):
-    """What timing a run's updates gave."""
+    """The timing of a run's updates."""
 
     seconds: float  # of the fastest update
-    course: Course  # where training is then
+    train_state: TrainState  # after these updates
 
 
 def in_turns(*runs: Prepared) -> tuple[list[Timed], float]:
-    """Time updates of each run, in turns, so that they share a machine's good and bad minutes.
+    """Time updates of each run in turns, so that a machine's load affects all alike.
 
     Returns:
-      timed: what became of each run.
-      peak: the best matmul rate met between them, GFLOP/s.
+      timed: the timing of each run.
+      peak: the best matmul rate measured between them, GFLOP/s.
     """
 
-    def timed(prepared: Prepared, course: Course, count: int) -> Timed:
+    def timed(prepared: Prepared, train_state: TrainState, count: int) -> Timed:
         start = time.perf_counter()
-        course = jax.block_until_ready(prepared.updates(course, jnp.int32(0), jnp.int32(count)))
-        return Timed((time.perf_counter() - start) / count, course)
+        train_state = jax.block_until_ready(
+            prepared.updates(train_state, jnp.int32(0), jnp.int32(count))
+        )
+        return Timed((time.perf_counter() - start) / count, train_state)
 
-    whole = SECONDS.get(jax.default_backend(), OTHERWISE)
+    budget = SECONDS.get(jax.default_backend(), DEFAULT_SECONDS)
     now, counts, peak = [], [], 0.0
     for prepared in runs:
-        first = timed(prepared, prepared.course, 1)
-        about = timed(prepared, first.course, 3)
+        first = timed(prepared, prepared.train_state, 1)
+        about = timed(prepared, first.train_state, 3)
         now.append(about._replace(seconds=float("inf")))
-        counts.append(max(2, int(whole / about.seconds)))
+        counts.append(max(2, int(budget / about.seconds)))
     for _ in range(REPEATS):
         peak = max(peak, matmul_peak())
         for i, prepared in enumerate(runs):
-            best, course = now[i]
-            taken = timed(prepared, course, counts[i])
-            now[i] = taken._replace(seconds=min(best, taken.seconds))
+            best, train_state = now[i]
+            latest = timed(prepared, train_state, counts[i])
+            now[i] = latest._replace(seconds=min(best, latest.seconds))
     return now, peak
 
 
 def measure(prepared: Prepared, parts: bool = True) -> dict[str, Any]:
-    """Return frames/s of a run's training step, its memory, and by wish its parts' shares."""
-    ((best, course),), peak = in_turns(prepared)
+    """Return frames/s of a run's training step, its memory, and optionally its parts' shares."""
+    ((best, train_state),), peak = in_turns(prepared)
     result = describe(prepared, best, peak)
     if not parts:
         return result
     run, algorithm = prepared.run, prepared.algorithm
-    state = jax.tree.map(lambda x: x[0], course.state)
+    state = jax.tree.map(lambda x: x[0], train_state.state)
     rollout = seconds_in_a_loop(
         lambda params: algorithm.collect(state._replace(params=params)), state.params
     )
@@ -204,7 +213,7 @@ def measure(prepared: Prepared, parts: bool = True) -> dict[str, Any]:
 
 
 def describe(prepared: Prepared, update_s: float, peak: float) -> dict[str, Any]:
-    """Return what is reported of a run whose updates were timed."""
+    """Return the reported numbers of a run whose updates were timed."""
     run, env = prepared.run, prepared.env
     gflop = run.seeds * update_gflop(run, env)
     return {
@@ -238,7 +247,7 @@ def vae_seconds(run: Run, algorithm: Algorithm, state: Any) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Return what a measurement depends on beside the code."""
+    """Return what a measurement depends on besides the code."""
     device = jax.devices()[0]
     return {
         "time": now(),
@@ -257,7 +266,7 @@ def write(out: Path, *rows: dict[str, Any]) -> None:
 
 
 def prepare_all(runs: list[Run]) -> list[Prepared]:
-    """Compile runs side by side; a processor that is measured has no time for that."""
+    """Compile runs in parallel; not on a processor whose speed is measured."""
     with ThreadPoolExecutor(len(runs)) as pool:
         return list(pool.map(prepare, runs))
 
@@ -267,11 +276,11 @@ def bench(
 ) -> None:
     """Print a table of speeds and append them to `out`.
 
-    An accelerator's programs are compiled side by side, and are not taken apart, which would
+    An accelerator's programs are compiled in parallel, and not timed by parts, which would
     double the time that compiling takes.
 
     Raises:
-      ConfigError: an accelerator was asked for, and there is none, or not, and there is one.
+      ConfigError: JAX's default device is not of the requested kind.
     """
     on_cpu = jax.default_backend() == "cpu"
     if accelerated == on_cpu:
@@ -283,10 +292,10 @@ def bench(
     for name in COLUMNS:
         table.add_column(name, justify="right")
     runs = [
-        Run(env="gridworld", method=method, workers=count, seeds=beside)
+        Run(env="gridworld", method=method, workers=count, seeds=seed_count)
         for method in methods
         for count in workers
-        for beside in seeds
+        for seed_count in seeds
     ]
     for prepared in map(prepare, runs) if on_cpu else prepare_all(runs):
         result = measure(prepared, parts=on_cpu)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 
-def options(command: argparse.ArgumentParser, words: list[str]) -> None:
+def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("what", nargs="?", choices=("training", "gpu", "physics", "targets"),
                          default="training")  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a command line may hold; whatever it may not is complained of in one line."""
+"""The command line's parser; errors are one line."""
 
 import argparse
 import difflib
@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 
 from jaxmeta.errors import ConfigError
 
-# By name, what each is for. The module of that name beside this one adds its `options` and has a
-# `run`, which returns the exit code; only the one that is asked for is imported.
+# Help by name. The module of that name in this package adds its `options` and has a `run`, which
+# returns the exit code; only the requested one is imported.
 COMMANDS = {
     "list": "list studies, environments and methods",
     "train": "meta-train a method on an environment",
-    "resume": "go on with a run that was stopped, to the same bits",
-    "sweep": "train every configuration of a grid, or go on with it",
+    "resume": "resume a stopped run, with bitwise identical results",
+    "sweep": "train every configuration of a grid, or resume it",
     "evaluate": "evaluate a run's agents again",
     "report": "print the table and draw the figures of runs",
     "watch": "follow a run from another terminal",
@@ -24,7 +24,7 @@ COMMANDS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line."""
+    """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         """Refuse bad input.
@@ -48,15 +48,15 @@ def read_command(argv: list[str]) -> argparse.Namespace:
     """
     top = Parser("jaxmeta", description="Meta-reinforcement learning in JAX.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    own = {
+    parsers = {
         name: commands.add_parser(name, help=about, description=about, allow_abbrev=False)
         for name, about in COMMANDS.items()
     }
-    if asked := next((word for word in argv if word in COMMANDS), None):
-        command(asked).options(own[asked], argv[argv.index(asked) + 1 :])
+    if name := next((word for word in argv if word in COMMANDS), None):
+        command(name).options(parsers[name], argv[argv.index(name) + 1 :])
     args, unknown = top.parse_known_args(argv)
     if unknown:
-        known = own[args.command]._option_string_actions
+        known = parsers[args.command]._option_string_actions
         near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; see jaxmeta {args.command} --help"
         raise ConfigError(f"{unknown[0]}: {args.command} has no such option{hint}")

@@ -1,4 +1,4 @@
-"""`jaxmeta evaluate`: a run's agents once more, from its checkpoint."""
+"""`jaxmeta evaluate`: a run's agents again, from its checkpoint."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ from jaxmeta.rundir import reading
 from jaxmeta.rundir.layout import POLICIES
 
 
-def options(command: argparse.ArgumentParser, words: list[str]) -> None:
+def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("dir", metavar="DIR", type=Path)
     command.add_argument(
@@ -62,8 +62,8 @@ def print_meta_test(
     for name in ("seed", "split", "policy", "return", *(["tasks reached"] if env.goals else [])):
         table.add_column(name)
     of = np.array([task["split"] for task in described])
-    living = [s for s in range(run.seeds) if which == "best" or s not in found.dead]
-    for seed in living:
+    evaluated = [s for s in range(run.seeds) if which == "best" or s not in found.dead]
+    for seed in evaluated:
         for split in splits:
             for policy in POLICIES:
                 returns, reached = (x[seed, of == split, -1] for x in result[policy])

@@ -5,8 +5,8 @@ import argparse
 from jaxmeta.config import registry
 
 
-def options(command: argparse.ArgumentParser, words: list[str]) -> None:
-    """Add nothing."""
+def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
+    """Add no options."""
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 
-def options(command: argparse.ArgumentParser, words: list[str]) -> None:
+def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("dirs", metavar="DIR", type=Path, nargs="+")
-    command.add_argument("--out", type=Path, help="where figures/ goes (default: beside the runs)")
-    mix = "one table for all, whatever versions they were made with"
+    command.add_argument("--out", type=Path, help="where figures/ goes (default: next to the runs)")
+    mix = "one table for all runs, also of different versions"
     command.add_argument("--mix", action="store_true", help=mix)
 
 

@@ -3,20 +3,20 @@
 import argparse
 from pathlib import Path
 
-from experiments.cli.train import how_options, train_in
+from experiments.cli.train import execution_options, read_execution, train_in
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
 from jaxmeta.sweeps.sweep_folder import PROGRAM
 
 
-def options(command: argparse.ArgumentParser, words: list[str]) -> None:
+def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("dir", metavar="DIR", type=Path)
-    how_options(command)
+    execution_options(command)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Go on with a run, or with a sweep's program; a folder may name no code to execute."""
+    """Resume a run, or a sweep's program; a folder may name no code to execute."""
     if (args.dir / PROGRAM).is_file():
         if args.mesh or args.num_processes:
             raise ConfigError(f"mesh, num_processes: not for a part of a sweep, as {args.dir} is")
@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
         train_program_with_progress(args.dir, args.checkpoint_every)
         print(f"{args.dir}: finished")
         return 0
+    execution = read_execution(args)
     found = reading.read_run(args.dir)
     reading.refuse_named_code(found)
-    return train_in(found, args.dir, args)
+    return train_in(found, args.dir, execution, resuming=True)

@@ -7,7 +7,7 @@ from jaxmeta.config.fields import help_of
 from jaxmeta.config.run import Run
 
 
-def options(command: argparse.ArgumentParser, words: list[str]) -> None:
+def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("name", metavar="NAME", help="see jaxmeta list")
     command.add_argument("--out", type=Path, help="folder of the runs (default: runs/NAME)")
@@ -20,5 +20,5 @@ def run(args: argparse.Namespace) -> int:
     """Run a study; return the exit code."""
     from experiments.studies.run_study import run_study
 
-    given = {k: v for k in ("seeds", "frames") if (v := getattr(args, k)) is not None}
-    return run_study(args.name, args.out or Path("runs") / args.name, given, args.only)
+    overrides = {k: v for k in ("seeds", "frames") if (v := getattr(args, k)) is not None}
+    return run_study(args.name, args.out or Path("runs") / args.name, overrides, args.only)

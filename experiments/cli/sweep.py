@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.terminal.wide_tables import print_whole
-from jaxmeta.config.run import BASE, Run
+from jaxmeta.config.run import BASE_FIELDS, Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, reading
@@ -31,7 +31,7 @@ KEYS: dict[str, Any] = {
 }
 
 
-def options(command: argparse.ArgumentParser, words: list[str]) -> None:
+def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("file", metavar="FILE.toml", type=Path, help="see docs/sweeps.md")
     command.add_argument("--out", type=Path, help="the sweep's folder (default: the file's `out`)")
@@ -42,7 +42,7 @@ def options(command: argparse.ArgumentParser, words: list[str]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what a file describes; return the exit code."""
+    """Run the sweep that a file describes; return the exit code."""
     chosen = ("out", "executor", "workers", "checkpoint_every")
     given = {k: v for k in chosen if (v := getattr(args, k)) is not None}
     return run_sweep(read_sweep(args.file) | given, args.dry_run)
@@ -55,32 +55,32 @@ def read_sweep(path: Path) -> dict[str, Any]:
       ConfigError: no such file, no TOML, unknown or mistyped keys, bad fields.
     """
     try:
-        told = tomllib.loads(path.read_text())
+        parsed = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
-    for key, value in told.items():
+    for key, value in parsed.items():
         if key not in KEYS:
             raise ConfigError(f"{path}: {key}: must be one of {', '.join(KEYS)}")
         if not isinstance(value, KEYS[key]) or isinstance(value, bool):
             raise ConfigError(f"{path}: {key} = {safe_repr(value)}: of the wrong kind")
-    bases = told.get("base", {})
+    bases = parsed.get("base", {})
     return {
-        **told,
+        **parsed,
         "base": [base_run(base) for base in (bases if isinstance(bases, list) else [bases])],
-        **{key: flat(told[key]) for key in ("grid",) if key in told},
-        **{key: [flat(point) for point in told[key]] for key in ("points",) if key in told},
-        "out": Path(told.get("out", f"runs/{path.stem}")),
+        **{key: flat(parsed[key]) for key in ("grid",) if key in parsed},
+        **{key: [flat(point) for point in parsed[key]] for key in ("points",) if key in parsed},
+        "out": Path(parsed.get("out", f"runs/{path.stem}")),
     }
 
 
 def base_run(fields: Mapping[str, Any]) -> Run:
     """Return the run that a [base] table describes."""
     named = flat(fields)
-    return Run(**{k: named.pop(k) for k in BASE if k in named}).replace(named)
+    return Run(**{k: named.pop(k) for k in BASE_FIELDS if k in named}).replace(named)
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a table's dotted names, however they were grouped: [grid.a2c] gamma = [...]."""
+    """Return a table's dotted names, with or without nested tables: [grid.a2c] gamma = [...]."""
     found: dict[str, Any] = {}
     for name, value in table.items():
         if isinstance(value, Mapping):
@@ -91,9 +91,10 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def run_sweep(arguments: dict[str, Any], dry_run: bool) -> int:
-    """Say what a sweep consists of; unless `dry_run`, train it and print the table.
+    """Print what a sweep consists of; unless `dry_run`, train it and print the table.
 
-    Returns the exit code: 1 if any run lost a seed, or was to end here and did not.
+    Returns the exit code: 1 if any seed became non-finite, or a run that trains here is
+    unfinished.
     """
     console = Console(highlight=False, soft_wrap=True)
     planning = ("base", "grid", "points", "seeds", "out", "max_members")
@@ -107,22 +108,22 @@ def run_sweep(arguments: dict[str, Any], dry_run: bool) -> int:
         announce(console, planned)
         return 0
     if todo:
-        from experiments.terminal.training_display import shown as shown_progress
+        from experiments.terminal.training_display import progress_listener
 
-        with shown_progress(console, "sweep") as watch:
+        with progress_listener(console, "sweep") as watch:
             sweep(**arguments, watch=watch)
     else:
         console.print("nothing to do: everything is finished already")
     table = results(planned.runs)
     drawn = draw(table)
     print_whole(console, drawn)
-    lost = {path for path in planned.runs if reading.status(path) and reading.dead_seeds(path)}
+    nonfinite = {path for path in planned.runs if reading.status(path) and reading.dead_seeds(path)}
     elsewhere = arguments.get("executor") in ("slurm", "print")
-    return 1 if lost or (planned.unfinished() and not elsewhere) else 0
+    return 1 if nonfinite or (planned.unfinished() and not elsewhere) else 0
 
 
 def announce(console: Console, planned: Plan) -> None:
-    """Print every program with its runs, and how long it will take here."""
+    """Print every program with its runs, and the time that it will take here."""
     from experiments.terminal.speed_forecast import frames_per_s
 
     total = 0.0

@@ -6,7 +6,7 @@ from pathlib import Path
 from jaxmeta.rundir import reading
 
 
-def options(command: argparse.ArgumentParser, words: list[str]) -> None:
+def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("dir", metavar="DIR", type=Path)
     command.add_argument(
@@ -21,19 +21,19 @@ def options(command: argparse.ArgumentParser, words: list[str]) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Film one trial."""
-    from experiments.figures.offscreen import choose_library
+    """Record one trial."""
+    from experiments.figures.offscreen import choose_gl_backend
 
     reading.refuse_named_code(reading.read_run(args.dir))
-    choose_library()
+    choose_gl_backend()
 
-    from experiments.figures.trial_video import check, film
+    from experiments.figures.trial_video import check, record_video
 
     out = args.out or args.dir / "figures" / "video.gif"
     task = check(args.dir, args.task, out if args.out else args.dir / out.name)
     if not args.out:
         out = out.with_name(f"task-{task}.gif")
         out.parent.mkdir(exist_ok=True)
-    motion = film(args.dir, out, task, args.seed, args.which, args.policy)
+    motion = record_video(args.dir, out, task, args.seed, args.which, args.policy)
     returns = [motion.reward[motion.episode == e].sum() for e in range(motion.episode[-1] + 1)]
     print(f"{out}: return by episode {', '.join(f'{r:.1f}' for r in returns)}")

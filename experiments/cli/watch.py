@@ -21,11 +21,11 @@ from jaxmeta.rundir import layout, lock, reading
 from jaxmeta.statistics import evaluations
 
 ENDED = ("finished", "failed", "preempted")
-RECENT = 10  # log points that the time left is judged by
+RECENT = 10  # log points that the time left is estimated from
 BAR = 60  # columns
 
 
-def options(command: argparse.ArgumentParser, words: list[str]) -> None:
+def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("dir", metavar="DIR", type=Path)
     command.add_argument("--every", metavar="SECONDS", type=float, default=2.0, help="default: 2")
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def watch(path: Path, every: float = 2.0, console: Console | None = None) -> None:
-    """Show how a run goes, until it ends or Ctrl-C is pressed.
+    """Show a run's progress, until it ends or Ctrl-C is pressed.
 
     Raises:
       ConfigError: there is no run, or `every` (seconds) is no length of time.
@@ -49,28 +49,29 @@ def watch(path: Path, every: float = 2.0, console: Console | None = None) -> Non
     with contextlib.suppress(KeyboardInterrupt):
         if console.is_terminal:
             with Live(console=console, auto_refresh=False) as live:
-                end = follow(path, every, lambda r: live.update(picture(r), refresh=True))
+                end = follow(path, every, lambda r: live.update(progress_table(r), refresh=True))
         else:
             end = follow(path, every, line_show(console))
         console.print(end, soft_wrap=True)
 
 
 def follow(path: Path, every: float, show: Callable[[Results], None]) -> str:
-    """Show a run again and again; return in words how that ended."""
+    """Show a run repeatedly until it ends; return its final status in words."""
     while True:
-        held = lock.holder(path)  # asked first: a process writes its end before it lets go
+        # Read first: a process writes its final status before it releases the lock.
+        lock_holder = lock.holder(path)
         result = read_results(path)
         show(result)
-        if result.status in ENDED and held in (None, layout.UNKNOWN):  # else it is resumed now
-            goes_on = f"; `jaxmeta resume {path}` goes on" if result.status == "preempted" else ""
-            return f"{path}: {result.status}{goes_on}"
-        if held is None:
-            return f"{path}: its process is gone: `jaxmeta resume {path}` goes on"
+        if result.status in ENDED and lock_holder in (None, layout.UNKNOWN):  # else being resumed
+            hint = f"; `jaxmeta resume {path}` resumes it" if result.status == "preempted" else ""
+            return f"{path}: {result.status}{hint}"
+        if lock_holder is None:
+            return f"{path}: its process has exited; `jaxmeta resume {path}` resumes it"
         time.sleep(every)
 
 
 def line_show(console: Console) -> Callable[[Results], None]:
-    """Return what prints a line now and then, and at the end."""
+    """Return a listener that prints a line every QUIET_S seconds, and at the end."""
     last = -math.inf
 
     def show(result: Results) -> None:
@@ -82,8 +83,8 @@ def line_show(console: Console) -> Callable[[Results], None]:
     return show
 
 
-def picture(result: Results) -> Table:
-    """Return what a terminal shows."""
+def progress_table(result: Results) -> Table:
+    """Return the progress display of a terminal."""
     head, *more = lines(result)
     planned = total(result.run)
     drawn = Table.grid()
@@ -100,17 +101,17 @@ def lines(result: Results) -> list[str]:
     share = f"{result.frames:,} of {planned:,} frames ({result.frames / planned:.0%})"
     found = [f"{result.label} on {result.run.env}, {result.status}: {share}"]
     if result.metrics:
-        told = news(result.metrics[-1]["frames_per_s"], last_returns(result))
+        text = news(result.metrics[-1]["frames_per_s"], last_returns(result))
         pace = 0.0 if result.status in ENDED else speed(result)
         left = f"{remaining((planned - result.frames) / pace)}, " if pace else ""
-        found.append(left + told)
-    return [*found, *evaluation_lines(result), *result.deaths()]
+        found.append(left + text)
+    return [*found, *evaluation_lines(result), *result.nonfinite_messages()]
 
 
 def total(run: Run) -> int:
-    """Return the frames that a run takes per seed: those asked for, in whole updates."""
+    """Return a run's frames per seed: the requested ones, rounded up to updates."""
     horizon = registry.env_spec(run.env).horizon
-    if not horizon:  # known to the environment's code only, which is not executed here
+    if not horizon:  # only the environment's code has it, which is not executed here
         return run.frames
     return run.updates(horizon) * run.frames_per_update(horizon)
 
@@ -124,8 +125,8 @@ def speed(result: Results) -> float:
 
 
 def last_returns(result: Results) -> dict[str, float]:
-    """Return the last returns, mean over living seeds."""
-    last = {row["seed"]: row for row in result.metrics if row["seed"] in result.living}
+    """Return the last returns, mean over finite seeds."""
+    last = {row["seed"]: row for row in result.metrics if row["seed"] in result.finite_seeds}
     found = {}
     for key in ("return_train", "return_imagined"):
         values = [row[key] for row in last.values() if row.get(key) is not None]
@@ -135,14 +136,14 @@ def last_returns(result: Results) -> dict[str, float]:
 
 
 def evaluation_lines(result: Results) -> list[str]:
-    """Return the last evaluation in words: the N-th episode, greedy, mean over living seeds."""
+    """Return the last evaluation in words: the N-th episode, greedy, mean over finite seeds."""
     if not len(result.evaluation["frames"]):
         return ["no evaluation yet"]
-    said = []
+    parts = []
     for split in result.splits:
         table, count = result.table("greedy", split), len(result.of_split(split))
         returns, reached = (evaluations(table, c).values[:, -1] for c in ("return", "reached"))
         goals = f" ({count * reached.mean():.1f} of {count} goals)" if result.has_goals() else ""
-        said.append(f"{split} {returns.mean():.2f}{goals}")
+        parts.append(f"{split} {returns.mean():.2f}{goals}")
     frames, episode = result.evaluation["frames"].max(), result.episodes
-    return [f"at {frames:,} frames, greedy, episode {episode}: {', '.join(said)}"]
+    return [f"at {frames:,} frames, greedy, episode {episode}: {', '.join(parts)}"]

@@ -1,4 +1,4 @@
-"""What a setting does: runs of one method that differ in one number, side by side."""
+"""The effect of a setting: runs of one method that differ in one number."""
 
 from collections import Counter
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Figures of the gridworld: returns by goal, imagined rewards, trials, and how wrong beliefs are.
+"""Figures of the gridworld: returns by goal, imagined rewards, trials, and errors of beliefs.
 
 Maps are [SIZE, SIZE], indexed by x and y.
 """
@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from envs.gridworld import SIZE, Gridworld
-from experiments.analysis.reward_maps import CELLS, MASKS, REWARD, Imagined, Played, goals
+from experiments.analysis.reward_maps import CELLS, MASKS, REWARD, Imagined, PlottedTrial, goals
 from experiments.analysis.run_record import Results
 from experiments.figures.style import STYLE, figure
 from jaxmeta.statistics import scores
@@ -26,11 +26,11 @@ SPLITS = ("#222222", "#009E73", "#CC79A7")  # colours
 RED, YELLOW = "#D40000", "#F0E442"
 
 
-def whose(results: list[Results]) -> str:
-    """Return in words whose parameters a figure shows."""
-    if len({result.living[0] for result in results}) == 1:
-        return f"Seed {results[0].living[0]}"
-    return ", ".join(f"{result.label}: seed {result.living[0]}" for result in results)
+def seed_note(results: list[Results]) -> str:
+    """Return in words the seeds whose agents a figure shows."""
+    if len({result.finite_seeds[0] for result in results}) == 1:
+        return f"Seed {results[0].finite_seeds[0]}"
+    return ", ".join(f"{result.label}: seed {result.finite_seeds[0]}" for result in results)
 
 
 def draw_map(axes: Axes, values: np.ndarray, scale: Normalize, result: Results) -> None:
@@ -50,19 +50,21 @@ def draw_map(axes: Axes, values: np.ndarray, scale: Normalize, result: Results) 
 
 
 def halo(width: float, colour: str = "white") -> list[withStroke]:
-    """Return a rim (points) that sets a mark apart from any background."""
+    """Return an outline (points) that sets a marker off any background."""
     return [withStroke(linewidth=width, foreground=colour)]
 
 
-def explain(drawn: Figure, grid: Any, scale: Normalize, quantity: str, note: str) -> None:
-    """Add the colour bar that all maps share, and a note on what is drawn."""
+def add_colour_bar_and_note(
+    drawn: Figure, grid: Any, scale: Normalize, quantity: str, note: str
+) -> None:
+    """Add the colour bar that all maps share, and a note."""
     bar = drawn.colorbar(ScalarMappable(scale, COLOUR_MAP), ax=grid, shrink=0.8)
     bar.set_label(quantity)
     drawn.supxlabel(note, fontsize=8, color="0.35")
 
 
 def write_numbers(axes: Axes, numbers: np.ndarray, form: str, shade: np.ndarray) -> None:
-    """Write a map's numbers (nan: none) in black or white, whichever is read on its shade 0..1."""
+    """Write a map's numbers (nan: none) in black or white, depending on the shade 0..1."""
     for (x, y), number in np.ndenumerate(numbers):
         if not np.isnan(number):
             ink = "black" if shade[x, y] > 0.6 else "white"
@@ -97,7 +99,7 @@ def draw_returns(results: list[Results]) -> Figure:
             "Outlined: training goals. Hatched: never a goal."
         )
         quantity = f"mean return, episode {first.episodes}"
-        explain(drawn, list(grid), scale, quantity, note)
+        add_colour_bar_and_note(drawn, list(grid), scale, quantity, note)
     return drawn
 
 
@@ -121,9 +123,9 @@ def draw_imagined(found: list[tuple[Results, Imagined]]) -> Figure:
             "Mixtures of latents from the end of training trials. Numbers: weights of their goals"
             " in percent, the largest three above.\nCross: highest reward. Outlined: training"
             f" goals. Hatched: never a goal. Dropout on: mean of {MASKS} masks."
-            f" {whose([result for result, _ in found])}."
+            f" {seed_note([result for result, _ in found])}."
         )
-        explain(drawn, grid, scale, "imagined reward", note)
+        add_colour_bar_and_note(drawn, grid, scale, "imagined reward", note)
     return drawn
 
 
@@ -142,7 +144,7 @@ def draw_mixture(
     axes.set_title(title, fontsize=6)
 
 
-def draw_trials(found: list[tuple[Results, Played]]) -> Figure:
+def draw_trials(found: list[tuple[Results, PlottedTrial]]) -> Figure:
     """Draw a trial over time, a row per run (LDM's Figure 8a and Appendix F)."""
     scale = Normalize(REWARD.low, REWARD.high)
     columns = len(found[0][1].times)
@@ -163,9 +165,9 @@ def draw_trials(found: list[tuple[Results, Played]]) -> Figure:
             "Line: the running episode's path up to step t, from the lower left; dot: the agent;"
             " star: the goal.\nBelow it: the decoder's reward at the belief's mean, averaged"
             f" over {MASKS} dropout masks (blank: no belief)."
-            f" {whose([result for result, _ in found])}, greedy."
+            f" {seed_note([result for result, _ in found])}, greedy."
         )
-        explain(drawn, grid, scale, "believed reward", note)
+        add_colour_bar_and_note(drawn, grid, scale, "decoded reward", note)
     return drawn
 
 
@@ -174,7 +176,7 @@ def running_episode(t: int) -> int:
     return max(t - 1, 0) // Gridworld.horizon
 
 
-def draw_path(axes: Axes, played: Played, t: int) -> None:
+def draw_path(axes: Axes, played: PlottedTrial, t: int) -> None:
     """Draw the running episode's path up to step t; every episode starts in the corner."""
     begin = running_episode(t) * Gridworld.horizon
     x, y = np.concatenate([np.zeros((1, 2), int), played.path[begin:t]]).T
@@ -197,7 +199,7 @@ def draw_map_errors(found: list[tuple[Results, list[dict[str, float]]]]) -> Figu
             known = [[v for v in values if not np.isnan(v)] or [np.nan] for values in by_run]
             means = [np.mean(values) for values in known]
             axes.plot(at, means, "_", color=SPLITS[place], markersize=14, label=f"{split} goals")
-        axes.axhline(1, color="black", linestyle=":", linewidth=1, label="a map that pays nothing")
+        axes.axhline(1, color="black", linestyle=":", linewidth=1, label="all-zero map")
         axes.set_xticks(range(len(found)), [result.label for result, _ in found], fontsize=7)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("reward-map error (cells)")

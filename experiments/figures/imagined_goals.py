@@ -1,4 +1,4 @@
-"""Where the goals lie that mixture workers imagine, in tasks of walking to a place."""
+"""The goals that mixture workers imagine, in tasks of walking to a goal."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,7 @@ from matplotlib.patches import Circle
 from envs.locomotion.ant import EDGE, INNER, OUTER
 from envs.locomotion.robot import Robot
 from experiments.analysis.robot_motion import robot_of
-from experiments.analysis.trained_beliefs import Loaded, mix
+from experiments.analysis.trained_beliefs import LoadedAgent, mix
 from experiments.figures.style import STYLE, figure
 from jaxmeta.agent import Belief, Params
 from jaxmeta.algorithm import hyper
@@ -23,39 +23,41 @@ from jaxmeta.env import Array, Key
 
 BETAS = (1.0, 2.0)
 SEED = 0
-REACH, PLACES = 4.0, 41  # the square where goals are looked for: metres from its middle; per side
+REACH, GRID_SIZE = 4.0, 41  # the grid of candidate goals: metres from its centre; points per side
 BATCHES = 50  # groups of workers
 
 
-def places() -> np.ndarray:
-    """Return the places looked at, [PLACES^2, 2] metres."""
-    side = np.linspace(-REACH, REACH, PLACES)
+def grid_positions() -> np.ndarray:
+    """Return the candidate goals, [GRID_SIZE^2, 2] metres."""
+    side = np.linspace(-REACH, REACH, GRID_SIZE)
     return np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
 
 
-def paid_most(belief: Belief, params: Params, vae: VAE, robot: Robot, z: Array) -> Array:
-    """Return the place [2] where standing still pays most in the task z [L]; dropout off."""
+def argmax_reward_position(
+    belief: Belief, params: Params, vae: VAE, robot: Robot, z: Array
+) -> Array:
+    """Return the position [2] with the highest decoded reward for the latent z [L]; dropout off."""
     still = jnp.zeros(robot.physics.model.nu)
 
-    def pay(place: Array) -> Array:
-        state = robot.physics.begin(robot.qpos0.at[:2].set(place), jnp.zeros(robot.velocities))
+    def reward_at(position: Array) -> Array:
+        state = robot.physics.begin(robot.qpos0.at[:2].set(position), jnp.zeros(robot.nv))
         obs = jnp.append(robot.observe(state, still), 0.0)  # the flag of an episode's end
         return belief.imagine(params, z, obs, still, obs, None, vae)
 
-    where = jnp.asarray(places(), jnp.float32)
-    return where[jnp.argmax(jax.vmap(pay)(where))]
+    positions = jnp.asarray(grid_positions(), jnp.float32)
+    return positions[jnp.argmax(jax.vmap(reward_at)(positions))]
 
 
-def imagined_goals(loaded: Loaded, beta: float, batches: int = BATCHES) -> np.ndarray:
+def imagined_goals(loaded: LoadedAgent, beta: float, batches: int = BATCHES) -> np.ndarray:
     """Return the goals of mixtures drawn with `beta`, [M, 2]."""
-    run, world, algorithm, params = loaded
+    run, trial_env, algorithm, params = loaded
     belief = algorithm.belief
     assert belief is not None
-    hp, robot = hyper(run), robot_of(world)
+    hp, robot = hyper(run), robot_of(trial_env)
     imagination = dataclasses.replace(hp.imagination, beta=jnp.float32(beta))
 
     def one_group(key: Key) -> Array:
-        goal = lambda z: paid_most(belief, params, hp.vae, robot, z)
+        goal = lambda z: argmax_reward_position(belief, params, hp.vae, robot, z)
         return jax.vmap(goal)(mix(loaded, imagination, key).z)
 
     keys = jax.random.split(jax.random.key(SEED), batches)
@@ -83,6 +85,6 @@ def draw_goals(found: dict[str, np.ndarray]) -> Figure:
             axes.set_title(f"{title}: {share_of_test(goals):.0%} among test goals")
             axes.set_xlabel("x, m")
         grid[0].set_ylabel("y, m")
-        note = "Dots: where a mixture's decoder pays most, dropout off. Grey: training goals."
+        note = "Dots: a mixture's highest decoded reward, dropout off. Grey: training goals."
         drawn.supxlabel(note, fontsize=8, color="0.35")
     return drawn

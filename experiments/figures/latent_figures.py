@@ -1,4 +1,4 @@
-"""Figures of beliefs: in two dimensions, coloured by family; along one, against the target."""
+"""Figures of latents: in two dimensions, coloured by family; along one, against the target."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from matplotlib.figure import Figure
 
 from experiments.analysis.latent_points import (
     Latents,
-    first_direction,
-    in_the_plane,
+    first_principal_component,
     linearity,
     purities,
+    tsne_2d,
 )
 from experiments.analysis.run_record import Results
 from experiments.figures.style import STYLE, figure
 
-By = list[tuple[Results, dict[int, Latents]]]  # each method's beliefs by seed
+By = list[tuple[Results, dict[int, Latents]]]  # each method's latents by seed
 MARKERS = "os^Dv"  # by split
 
 
 def remarks(by: By) -> list[str]:
-    """Return in words how pure clusters are, and how linear beliefs are in the target."""
+    """Return in words how pure clusters are, and how linear latents are in the target."""
     found = []
     for result, seeds in by:
         one = next(iter(seeds.values()))
@@ -44,10 +44,10 @@ def remarks(by: By) -> list[str]:
 
 
 def on_line(latents: Latents, split: str) -> float:
-    """Return how linear a split's targets are in the first direction of all points."""
+    """Return how linear a split's targets are in the first principal component of all points."""
     assert latents.targets is not None
     chosen = latents.splits == split
-    return linearity(first_direction(latents.points)[chosen], latents.targets[chosen])
+    return linearity(first_principal_component(latents.points)[chosen], latents.targets[chosen])
 
 
 def draw_families(by: By) -> Figure:
@@ -57,7 +57,7 @@ def draw_families(by: By) -> Figure:
         grid: Any = drawn.subplots(1, len(by), squeeze=False)[0]
         for axes, (result, seeds) in zip(grid, by, strict=True):
             seed, one = next(iter(seeds.items()))
-            flat = in_the_plane(one.points)
+            flat = tsne_2d(one.points)
             colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
             for split, marker in zip(dict.fromkeys(one.splits), MARKERS, strict=False):
                 for family, name in enumerate(one.names):
@@ -87,7 +87,7 @@ def draw_targets(by: By) -> Figure:
         for axes, (result, seeds) in zip(grid, by, strict=True):
             for shade, one in zip(np.linspace(1.0, 0.4, len(seeds)), seeds.values(), strict=True):
                 assert one.targets is not None
-                along = first_direction(one.points)
+                along = first_principal_component(one.points)
                 along = along * np.sign(np.corrcoef(along, one.targets)[0, 1])
                 along = along / along.std()
                 for split, marker in zip(dict.fromkeys(one.splits), MARKERS, strict=False):
@@ -103,7 +103,7 @@ def draw_targets(by: By) -> Figure:
                     )
             axes.set_title(result.label)
             axes.set_xlabel("target")
-        grid[0].set_ylabel("first principal component (deviations)")
+        grid[0].set_ylabel("first principal component (standard deviations)")
         drawn.supxlabel(
             "Latents at the trials' end; hollow: training tasks; a shade per seed.",
             fontsize=8,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from experiments.analysis.comparable_runs import mixed
+from experiments.analysis.comparable_runs import mixed_warning
 from experiments.analysis.run_record import Results, is_oracle
 from experiments.figures.style import CHARACTERS, STYLE, figure
 from jaxmeta.rundir.layout import POLICIES
@@ -24,7 +24,7 @@ from jaxmeta.statistics import (
     seed_band,
 )
 
-matplotlib.rcdefaults()  # a matplotlibrc in the current folder may ask for anything
+matplotlib.rcdefaults()  # a matplotlibrc in the current folder may set anything
 FEWEST = 10  # windows of a moving average per curve: it looks back, and a short curve would lag
 CURVES = (
     f"a moving average over {WINDOW} evaluations (1 in {FEWEST} at most); bands: ±1 standard"
@@ -163,8 +163,8 @@ def add_legend(drawn: Figure, results: list[Results], of: str) -> None:
             Line2D([], [], color="black", linestyle=":", label="optimum, task known (mean)")
         )
     drawn.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
-    seeds = ", ".join(f"{r.label}: {len(r.living)}" for r in results)
+    seeds = ", ".join(f"{r.label}: {len(r.finite_seeds)}" for r in results)
     note = textwrap.fill(
         f"Lines: mean over seeds ({seeds}) of {of}.", int(CHARACTERS * drawn.get_figwidth())
     )
-    drawn.supxlabel(f"{note}\n{mixed(results)}".rstrip(), fontsize=8, color="0.35")
+    drawn.supxlabel(f"{note}\n{mixed_warning(results)}".rstrip(), fontsize=8, color="0.35")

@@ -42,10 +42,10 @@ def tracking_lines(by: By) -> list[str]:
     for result, seeds in by:
         for split in result.splits[1:]:
             each = [tracking(motions, split) for motions in seeds.values()]
-            told = ", ".join(f"{x:.2f}" for x in each)
+            numbers = ", ".join(f"{x:.2f}" for x in each)
             found.append(
                 f"{result.label}: Spearman's correlation of achieved and target velocities, {split}"
-                f" tasks, last episode, by seed: {told}"
+                f" tasks, last episode, by seed: {numbers}"
             )
     return found
 
@@ -82,23 +82,23 @@ def draw_velocities(by: By) -> Figure:
 
 
 def target_velocities(motion: Motion) -> np.ndarray:
-    """Return the velocity of the moment where it may change within an episode, m/s, [T]."""
+    """Return the current target velocity where tasks change within an episode, m/s, [T]."""
     segments = motion.task["task"]
     return np.repeat(segments, -(-len(motion.qpos) // len(segments)))[: len(motion.qpos)]
 
 
 def response_lines(by: By) -> list[str]:
-    """Return in words how near velocities are to the target of the moment once it is settled."""
+    """Return in words the error of velocities to the current target after the transient."""
     found = []
     for result, seeds in by:
         each = []
         for motions in seeds.values():
             tests = [m for m in motions if m.task["split"] != result.splits[0]]
             each.append(np.mean([settled_error(motion) for motion in tests]))
-        told = ", ".join(f"{x:.2f}" for x in each)
+        numbers = ", ".join(f"{x:.2f}" for x in each)
         found.append(
             f"{result.label}: mean distance of velocity and target in the later half of every"
-            f" segment, test tasks, m/s, by seed: {told}"
+            f" segment, test tasks, m/s, by seed: {numbers}"
         )
     return found
 
@@ -131,7 +131,7 @@ def draw_response(by: By) -> Figure:
 
 
 def draw_paths(by: By) -> Figure:
-    """Draw each method's paths over the floor, a colour per task; the first living seed's."""
+    """Draw each method's paths over the floor, a colour per task; the first finite seed's."""
     with matplotlib.rc_context(STYLE):
         drawn = figure(3.4 * len(by) + 0.8, 3.9)
         grid: Any = drawn.subplots(1, len(by), squeeze=False)[0]

@@ -1,4 +1,4 @@
-"""Pictures of a MuJoCo model without a screen."""
+"""Offscreen rendering of a MuJoCo model."""
 
 import os
 import subprocess
@@ -16,47 +16,49 @@ TRY = (
 )
 
 
-class Look(NamedTuple):
-    """What the camera sees of a model in one moment."""
+class CameraFrame(NamedTuple):
+    """The state of a model in one frame."""
 
     qpos: list[float]
     markers: list[tuple[float, float, float]]  # red balls, metres
 
 
-def choose_library() -> str:
-    """Have MuJoCo draw with the first library that works here; return its name.
+def choose_gl_backend() -> str:
+    """Select the first of MuJoCo's GL backends that works here; return its name.
 
-    It must come before MuJoCo's first import. MUJOCO_GL, where it is set, is left alone.
+    It must be called before MuJoCo's first import. MUJOCO_GL, if set, is not changed.
 
     Raises:
       ConfigError: none works.
     """
-    asked = os.environ.get("MUJOCO_GL")
-    for name in [asked] if asked else LIBRARIES:
+    chosen = os.environ.get("MUJOCO_GL")
+    for name in [chosen] if chosen else LIBRARIES:
         if works(name):
             os.environ["MUJOCO_GL"] = name
             return name
-    if asked:
-        raise ConfigError(f"MUJOCO_GL = {asked!r}: does not work here; unset, others are tried")
+    if chosen:
+        raise ConfigError(f"MUJOCO_GL = {chosen!r}: does not work here; unset, others are tried")
     needed = ", or ".join(f"{packages} ({name})" for name, packages in LIBRARIES.items())
     raise ConfigError(f"video: no library draws without a screen here; install {needed}")
 
 
 def works(name: str) -> bool:
-    """Whether MuJoCo can draw with a library; tried in a process of its own."""
+    """Whether MuJoCo can render with a backend; tried in a separate process."""
     tried = [sys.executable, "-c", TRY]
     environment = os.environ | {"MUJOCO_GL": name}
     return subprocess.run(tried, env=environment, capture_output=True).returncode == 0
 
 
-def pictures(xml: str, looks: Iterator[Look], width: int, height: int) -> Iterator:
-    """Yield RGB pictures [height, width, 3] of a model, the camera beside its first body."""
+def render_frames(
+    xml: str, camera_frames: Iterator[CameraFrame], width: int, height: int
+) -> Iterator:
+    """Yield RGB images [height, width, 3] of a model, the camera tracking its first body."""
     import mujoco
     from mujoco import mjtBuiltin, mjtTexture
 
     spec = mujoco.MjSpec.from_string(xml)
     floor = next(geom for geom in spec.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE)
-    # Without tiles one would not see that it moves.
+    # Tiles show that it moves.
     spec.add_texture(
         name="tiles", type=mjtTexture.mjTEXTURE_2D, builtin=mjtBuiltin.mjBUILTIN_CHECKER,
         rgb1=[0.75, 0.8, 0.85], rgb2=[0.6, 0.66, 0.72], width=256, height=256,
@@ -75,11 +77,11 @@ def pictures(xml: str, looks: Iterator[Look], width: int, height: int) -> Iterat
     camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, 1
     camera.distance, camera.azimuth, camera.elevation = 4.0, 90.0, -20.0
     with mujoco.Renderer(model, height, width) as renderer:
-        for look in looks:
-            data.qpos = look.qpos
+        for frame in camera_frames:
+            data.qpos = frame.qpos
             mujoco.mj_forward(model, data)
             renderer.update_scene(data, camera)
-            for marker in look.markers:
+            for marker in frame.markers:
                 scene = renderer.scene
                 mujoco.mjv_initGeom(
                     scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_SPHERE,

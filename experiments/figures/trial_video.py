@@ -12,19 +12,19 @@ from PIL import Image, ImageDraw
 
 from envs.locomotion.robot_models import xml
 from experiments.analysis.robot_motion import Motion, motion_on, robot_of
-from experiments.figures.offscreen import Look, pictures
+from experiments.figures.offscreen import CameraFrame, render_frames
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
 
 SIZE = (480, 320)  # pixels
 KINDS = (".gif", ".mp4")
-GIF_STEPS = 2  # between pictures: a GIF of all steps would be twice as large
-HEIGHT = 0.15  # of the task's mark, metres
+GIF_STEPS = 2  # per image: a GIF of all steps would be twice as large
+HEIGHT = 0.15  # of the task's marker, metres
 
 
 def check(path: Path, task: int | None, out: Path) -> int:
-    """Return the task to film, by default the first one that is no training task.
+    """Return the task to record, by default the first one that is no training task.
 
     Raises:
       ConfigError: no run, no such task, or a file that cannot be written as asked.
@@ -48,7 +48,7 @@ def check(path: Path, task: int | None, out: Path) -> int:
     return task
 
 
-def film(
+def record_video(
     path: Path,
     out: Path,
     task: int,
@@ -62,18 +62,18 @@ def film(
       ConfigError, CheckpointError: as `motion_on`.
     """
     env, motion = motion_on(path, task, seed, which, policy)
-    marked: Any = env.env  # the robot, or a wrapper that knows the task of the moment
+    marked: Any = env.env  # the robot, or a wrapper that knows the current task
     every = GIF_STEPS if out.suffix == ".gif" else 1
     steps = range(0, len(motion.reward), every)
     start = {e: int(np.argmax(motion.episode == e)) for e in set(motion.episode.tolist())}
 
-    def looks() -> Iterator[Look]:
+    def camera_frames() -> Iterator[CameraFrame]:
         for t in steps:
             seconds = (t - start[int(motion.episode[t])]) * motion.dt
-            x, y = marked.mark(motion.task["task"], seconds)
-            yield Look(motion.qpos[t].tolist(), [(x, y, HEIGHT)])
+            x, y = marked.marker_position(motion.task["task"], seconds)
+            yield CameraFrame(motion.qpos[t].tolist(), [(x, y, HEIGHT)])
 
-    drawn = pictures(xml(robot_of(env).robot), looks(), *SIZE)
+    drawn = render_frames(xml(robot_of(env).robot), camera_frames(), *SIZE)
     name = reading.read_run(path).env
     frames = (
         captioned(picture, caption(name, motion, t))
@@ -84,26 +84,26 @@ def film(
 
 
 def caption(name: str, motion: Motion, t: int) -> list[str]:
-    """Return what a picture says of the moment that it shows."""
+    """Return the caption of a step."""
     task = words(motion.task["task"])
     episode = motion.episode == motion.episode[t]
     seconds = (t - int(np.argmax(episode))) * motion.dt
-    so_far = motion.reward[: t + 1][episode[: t + 1]].sum()
+    return_so_far = motion.reward[: t + 1][episode[: t + 1]].sum()
     return [
         f"{name}, task {task} ({motion.task['split']})",
-        f"episode {motion.episode[t] + 1}, {seconds:.1f} s, return {so_far:.1f}",
+        f"episode {motion.episode[t] + 1}, {seconds:.1f} s, return {return_so_far:.1f}",
     ]
 
 
 def words(task: Any) -> str:
-    """Return a task as a caption has it: numbers with two digits, the names of its parts."""
+    """Return a task for a caption: numbers with two digits, the names of its parts."""
     if isinstance(task, dict):
         return ", ".join(f"{name} {words(part)}" for name, part in task.items())
     return np.array2string(np.asarray(task), precision=2)
 
 
 def captioned(picture: np.ndarray, lines: list[str]) -> Image.Image:
-    """Return a picture with lines of text in its corner."""
+    """Return an image with lines of text in its corner."""
     image = Image.fromarray(picture)
     drawing = ImageDraw.Draw(image)
     for i, line in enumerate(lines):
@@ -112,10 +112,10 @@ def captioned(picture: np.ndarray, lines: list[str]) -> Image.Image:
 
 
 def write(frames: Iterator[Image.Image], out: Path, seconds: float) -> None:
-    """Write pictures that each last so long."""
+    """Write images, each shown for so many seconds."""
     first = next(frames)
     if out.suffix == ".gif":
-        # One palette for all: colours would flicker, and each picture bring its own.
+        # One palette for all, else colours flicker.
         palette = first.quantize(128, dither=Image.Dither.NONE)
         rest = (f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
         palette.save(

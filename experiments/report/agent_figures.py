@@ -12,20 +12,20 @@ from experiments.figures.style import save
 from jaxmeta.config.registry import env_spec
 from jaxmeta.errors import CheckpointError, ConfigError
 
-# Robots whose tasks figures can show: one velocity, direction or place each (by name's beginning).
+# Robots with figures of their motion, by prefix: a task is a velocity, a direction or a goal.
 MOVING = ("half-cheetah-velocity", "ant-direction", "ant-goal")
 
 
 def draw_agents(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
-    """Draw what runs' last agents do and believe; return files and remarks."""
+    """Draw the behaviour and the beliefs of runs' last agents; return files and remarks."""
     env = results[0].run.env
     if env in ("gridworld", "gridworld-extrapolation"):
         return draw_maps(results, folder)
     if not env_spec(env).simulated:
         return [], []
-    motions, said = draw_motions(results, folder)
-    latents, of_latents = draw_latents(results, folder)
-    return motions + latents, said + of_latents
+    motions, remarks = draw_motions(results, folder)
+    latents, more = draw_latents(results, folder)
+    return motions + latents, remarks + more
 
 
 def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
@@ -39,21 +39,21 @@ def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[st
     trials: dict[str, list[Any]] = {"train_trials": [], "trials": []}
     for result in results:
         try:
-            agents = [trained_beliefs.load_final(result, seed) for seed in result.living]
+            agents = [trained_beliefs.load_final(result, seed) for seed in result.finite_seeds]
         except (CheckpointError, ConfigError) as error:
             remarks.append(f"{result.label}: no maps of its agent: {error}")
             continue
         first = agents[0]
-        trials["train_trials"].append((result, reward_maps.play(first, result.splits[:1])))
-        trials["trials"].append((result, reward_maps.play(first, result.splits[1:])))
+        trials["train_trials"].append((result, reward_maps.best_trial(first, result.splits[:1])))
+        trials["trials"].append((result, reward_maps.best_trial(first, result.splits[1:])))
         if first.algorithm.belief is None:
             continue
-        wrong = reward_maps.map_errors(agents)
-        errors.append((result, wrong))
+        map_errors = reward_maps.map_errors(agents)
+        errors.append((result, map_errors))
         known = [
-            {k: None if undefined(v) else v for k, v in by_split.items()} for by_split in wrong
+            {k: None if undefined(v) else v for k, v in by_split.items()} for by_split in map_errors
         ]
-        by_seed = dict(zip(result.living, known, strict=True))
+        by_seed = dict(zip(result.finite_seeds, known, strict=True))
         counted[result.label] = {"reward_map_error": by_seed}
         if result.run.get("imagination") is not None:
             imagined.append((result, reward_maps.imagine(first)))
@@ -87,9 +87,9 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
         return [], []
     for result in results:
         try:
-            by.append((result, robot_motion.motions_of(result.path, result.living)))
+            by.append((result, robot_motion.motions_of(result.path, result.finite_seeds)))
         except (CheckpointError, ConfigError) as error:
-            remarks.append(f"{result.label}: not seen moving: {error}")
+            remarks.append(f"{result.label}: no motion of its agent: {error}")
     if not by:
         return [], remarks
     if changes:
@@ -106,7 +106,7 @@ def draw_motions(results: list[Results], folder: Path) -> tuple[list[Path], list
 
 
 def draw_latents(results: list[Results], folder: Path) -> tuple[list[Path], list[str]]:
-    """Draw where agents' beliefs lie, of methods that act on them; return files and remarks."""
+    """Draw agents' latents, of methods that act on them; return files and remarks."""
     from experiments.analysis import latent_points  # import jax
     from experiments.figures import latent_figures
 
@@ -114,9 +114,9 @@ def draw_latents(results: list[Results], folder: Path) -> tuple[list[Path], list
     remarks, files = [], []
     for result in results:
         try:
-            found = latent_points.latents_of(result.path, result.living)
+            found = latent_points.latents_of(result.path, result.finite_seeds)
         except (CheckpointError, ConfigError) as error:
-            remarks.append(f"{result.label}: no beliefs of its agent: {error}")
+            remarks.append(f"{result.label}: no latents of its agent: {error}")
             continue
         if found:
             by.append((result, found))
@@ -131,7 +131,7 @@ def draw_latents(results: list[Results], folder: Path) -> tuple[list[Path], list
 
 
 def draw_imagined_goals(results: list[Results], folder: Path) -> list[Path]:
-    """Draw where the first seeds' mixture workers imagine goals."""
+    """Draw the goals that the first seeds' mixture workers imagine."""
     from experiments.analysis import trained_beliefs
     from experiments.figures import imagined_goals
 
@@ -145,10 +145,10 @@ def draw_imagined_goals(results: list[Results], folder: Path) -> list[Path]:
 
 
 def share_lines(label: str, counted: dict[str, Any]) -> list[str]:
-    """Return in words how often imagined rewards lie on test cells."""
+    """Return in words how often imagined rewards are on test cells."""
     return [
-        f"{label}, dropout {state}: {share['paid']:.0%} of {counted['mixtures']} imagined maps pay"
-        f" some {split} cell (p > 0.5); {share['peak']:.0%} pay one most."
+        f"{label}, dropout {state}: {share['paid']:.0%} of {counted['mixtures']} imagined maps"
+        f" reward some {split} cell (p > 0.5); {share['peak']:.0%} have their peak on one."
         for state, by_split in counted["dropout"].items()
         for split, share in by_split.items()
     ]

@@ -9,7 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.analysis import first_episode
-from experiments.analysis.comparable_runs import alike, describe, differences, folder_name, mixed
+from experiments.analysis.comparable_runs import (
+    describe,
+    differences,
+    folder_name,
+    group_comparable,
+    mixed_warning,
+)
 from experiments.analysis.run_record import Results, common_folder, expand, read
 from experiments.analysis.summary import Row, summary, threshold, undefined, write_summary
 from experiments.figures.ablation_figures import draw_varied, varied
@@ -20,18 +26,18 @@ from experiments.report.page import Section, write_page
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.rundir.layout import POLICIES
 
-# What the rules of an environment imply. The gridworld's: no route through its 18 training
-# goals, taken without being shown the goal, has a higher mean.
+# Bounds that follow from an environment's rules. The gridworld's: no route through its 18 training
+# goals, for an agent that is not given the goal, has a higher mean.
 FACTS = {
-    "gridworld": "17.17 is the highest mean first-episode train return possible without being"
-    " shown the goal."
+    "gridworld": "17.17 is the highest mean first-episode train return of an agent that is not"
+    " given the goal."
 }
 APART = "WARNING: these runs cannot be compared; tables apart (--mix: one for all):"
 MIXED = "WARNING: these runs are mixed in one table, but cannot be compared:"
 
 
 class Report(NamedTuple):
-    """What a report found and wrote."""
+    """A report's rows and files."""
 
     rows: list[Row]
     files: list[Path]
@@ -63,15 +69,15 @@ def report(
     given = expand(paths)
     every = read(given)
     results = [r for r in every if len(r.evaluation["frames"])]
-    said = [note for result in every for note in notes(result)]
-    results, shortened = first_episode.common(results)
-    said += shortened
-    groups = alike(results, given)
+    remarks = [note for result in every for note in notes(result)]
+    results, shortened = first_episode.common_episodes(results)
+    remarks += shortened
+    groups = group_comparable(results, given)
     warnings: list[str] = []
     if len(groups) > 1:
         warnings = [MIXED if mix else APART, *differences(groups)]
         groups = [results] if mix else groups
-    for line in said + warnings:
+    for line in remarks + warnings:
         console.print(line)
     home = out or common_folder([r.path for r in every])
     found, sections = Report([], []), []
@@ -79,9 +85,9 @@ def report(
         if len(groups) > 1:
             console.print("", ", ".join(describe(group[0].origin)), sep="\n")
         folder = home / ("figures" if place == 0 else folder_name(group[0].origin))
-        part, remarks = report_group(group, folder, console)
+        part, more = report_group(group, folder, console)
         found = Report(found.rows + part.rows, found.files + part.files)
-        sections.append(Section(group, remarks if place else said + remarks, part.files))
+        sections.append(Section(group, more if place else remarks + more, part.files))
     if sections:
         page = write_page(home, sections, [*([note] if note else []), *warnings], base)
         console.print(f"{page[1]}: the whole report")
@@ -92,7 +98,7 @@ def report(
 def report_group(
     results: list[Results], folder: Path, console: Console
 ) -> tuple[Report, list[str]]:
-    """Print one table and draw its figures; return what the maps say in words, too."""
+    """Print one table and draw its figures; return the report and its remarks."""
     rows = summary(results)
     files = [*write_summary(rows, folder), *save(learning_curves(results), folder, "curves")]
     if results[0].episodes > 1:
@@ -101,8 +107,8 @@ def report_group(
     if setting := varied(results):
         files += save(draw_varied(setting), folder, "varied")
     lines = first_episode.lines(results)
-    drawings, said = draw_agents(results, folder)
-    files, lines = files + drawings, lines + said
+    drawings, remarks = draw_agents(results, folder)
+    files, lines = files + drawings, lines + remarks
     drawn = table(results, rows)
     print_whole(console, drawn)
     console.print(*lines, f"{len(files)} files in {folder}", sep="\n")
@@ -110,15 +116,15 @@ def report_group(
 
 
 def notes(result: Results) -> list[str]:
-    """Return what a reader should know of a run that did not end well."""
+    """Return remarks on a run that is unfinished, or has dead seeds."""
     found = []
     if result.status != "finished":
         evaluated = max(result.evaluation["frames"], default=result.frames)
-        behind = f", last evaluated after {evaluated:,}" if evaluated < result.frames else ""
-        found.append(f"{result.status}, {result.frames:,} of {result.run.frames:,} frames{behind}")
-    found += [f"{death}: left out" for death in result.deaths()]
-    if not result.living:
-        found.append("all seeds died, no rows")
+        last = f", last evaluated after {evaluated:,}" if evaluated < result.frames else ""
+        found.append(f"{result.status}, {result.frames:,} of {result.run.frames:,} frames{last}")
+    found += [f"{message}: left out" for message in result.nonfinite_messages()]
+    if not result.finite_seeds:
+        found.append("all seeds became non-finite, no rows")
     elif not len(result.evaluation["frames"]):
         found.append("no evaluation yet, left out")
     return [f"{result.path}: {note}" for note in found]
@@ -212,21 +218,21 @@ def optimum(result: Results) -> Row:
 
 
 def caption(results: list[Results]) -> str:
-    """Return what the table's columns mean."""
+    """Return the meaning of the table's columns."""
     result = results[0]
     run, train, solved = result.run, result.splits[0], threshold(result)
-    said = [
+    sentences = [
         f"Returns and goals: episode {result.episodes}, mean over the last fifth of the"
         f" evaluations. Greedy: 1 rollout per task; sampled: mean of {run.evaluation.rollouts}."
     ]
     if solved is not None:
-        said.append(
+        sentences.append(
             f"Frames at {train} ≥ {solved:.4g}: at the first greedy evaluation whose mean {train}"
             " return is that high; share: how many of the last fifth are."
         )
-    said.append(
+    sentences.append(
         "±: sample standard deviation over seeds. IQM: over seeds and tasks (goals: over seeds),"
         " below it the ends of its 95 % bootstrap interval. Frames are per seed, over all workers;"
     )
-    said.append("frames per s over all seeds of a run.")
-    return " ".join([*said, FACTS.get(run.env, ""), mixed(results)])
+    sentences.append("frames per s over all seeds of a run.")
+    return " ".join([*sentences, FACTS.get(run.env, ""), mixed_warning(results)])

@@ -1,7 +1,7 @@
-"""report.md and report.html: what a report found, in words, tables and figures.
+"""report.md and report.html: a report in words, tables and figures.
 
 The page is written once, in Markdown; the HTML is rendered from it, with figures inline, and
-asks for nothing from a network.
+makes no network requests.
 """
 
 import html
@@ -49,24 +49,24 @@ svg {{ max-width: 100%; height: auto }}
 </html>
 """
 SPACE = "\N{NO-BREAK SPACE}"
-# Whatever the page would ask of a network is refused by the browser, and shown as an error.
+# The browser refuses all network requests of the page, and logs them as errors.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 CAPTIONS = {
     "curves": "Learning curves: the last episode of a trial.",
     "first_episode": "Learning curves: the first episode of a trial, before the task is known.",
     "adaptation": "Adaptation: the return of each episode of a trial, over the last fifth of the"
     " evaluations.",
-    "varied": "What the varied setting does: dots are seeds, lines their interquartile mean.",
+    "varied": "The effect of the varied setting: dots are seeds, lines their interquartile mean.",
     "cells": "Return by goal cell.",
-    "imagined": "What mixture workers are paid for.",
-    "map_errors": "How wrong the belief's reward maps are, on training goals and on held-out ones.",
+    "imagined": "Imagined reward maps of mixture workers.",
+    "map_errors": "Errors of the belief's reward maps, on training goals and on held-out ones.",
     "trials": "A trial on a test task.",
     "train_trials": "A trial on a training task.",
 }
 
 
 class Section(NamedTuple):
-    """What a page shows of one group of comparable runs."""
+    """One group of comparable runs, with its remarks and figures."""
 
     results: list[Results]
     notes: list[str]
@@ -98,8 +98,8 @@ def blocks(section: Section, folder: Path, base: str) -> list[str]:
     """Return one group's part of the page."""
     results = section.results
     found = ["## Results", *result_tables(results, folder)]
-    if judged := lee_2021_claims.judged(results):
-        found += ["## What the paper says, and what these runs say", claim_table(judged)]
+    if tested := lee_2021_claims.verdicts(results):
+        found += ["## The paper's claims, tested on these runs", claim_table(tested)]
         found.append(
             plain((lee_2021_claims.__doc__ or "").partition("\n\n")[2].replace("\n", " ").strip())
         )
@@ -114,7 +114,7 @@ def blocks(section: Section, folder: Path, base: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Return a text that Markdown shows as it is."""
+    """Return a text escaped for Markdown."""
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(text.split()))
 
 
@@ -156,18 +156,18 @@ def result_tables(results: list[Results], folder: Path) -> list[str]:
     shown = [(splits[0], "return", policy) for policy in POLICIES]
     shown += [(s, m, policy) for s in splits[1:] for m in measures for policy in POLICIES]
     areas = [(split, "area", policy) for split in splits for policy in POLICIES]
-    said = [
+    parts = [
         f"Episode {results[0].episodes}, mean over the last fifth of the evaluations."
         " Greedy: one rollout per task; sampled: the mean of several.",
         "**Interquartile mean** over seeds and tasks (of goals: over seeds) with its 95 % interval,"
         " a percentile bootstrap in which every seed keeps all its tasks; with less than about ten"
         " seeds it is too narrow:",
     ]
-    said.append(quantity_table(results, shown, with_interval, folder))
-    said.append("**Mean** over seeds ± sample standard deviation:")
-    said.append(quantity_table(results, shown, with_deviation, folder))
-    said.append("**Area** under the learning curve of the return, divided by its length:")
-    return [*said, quantity_table(results, areas, with_deviation, folder)]
+    parts.append(quantity_table(results, shown, with_interval, folder))
+    parts.append("**Mean** over seeds ± sample standard deviation:")
+    parts.append(quantity_table(results, shown, with_deviation, folder))
+    parts.append("**Area** under the learning curve of the return, divided by its length:")
+    return [*parts, quantity_table(results, areas, with_deviation, folder)]
 
 
 def quantity_table(
@@ -180,7 +180,7 @@ def quantity_table(
         heads.append(f"{split} {measure}{of}, {policy}")
     rows = []
     for result in results:
-        cells = [plain(result.label), str(len(result.living)), f"{result.frames:,}"]
+        cells = [plain(result.label), str(len(result.finite_seeds)), f"{result.frames:,}"]
         for split, measure, policy in shown:
             if split not in result.splits:  # mixed runs
                 cells.append("–")
@@ -205,11 +205,11 @@ def optimum_row(result: Results, shown: list[tuple[str, str, str]], form: Any) -
     return [cells]
 
 
-def claim_table(judged: list[tuple[lee_2021_claims.Claim, lee_2021_claims.Verdict]]) -> str:
-    """Return the paper's claims beside ours."""
+def claim_table(tested: list[tuple[lee_2021_claims.Claim, lee_2021_claims.Verdict]]) -> str:
+    """Return the paper's claims with our verdicts."""
     rows = [
-        [plain(claim.said), claim.where, f"**{verdict.word}**", plain(verdict.ours)]
-        for claim, verdict in judged
+        [plain(claim.statement), claim.section, f"**{verdict.word}**", plain(verdict.ours)]
+        for claim, verdict in tested
     ]
     return table(["Lee & Chung 2021", "where", "here", "our numbers (greedy)"], rows)
 
@@ -222,7 +222,7 @@ def chosen_base(results: list[Results], base: str) -> Results:
 
 
 def comparison_table(results: list[Results], base: Results, folder: Path) -> list[str]:
-    """Return how all others differ from one run."""
+    """Return the differences of all others from one run."""
     others = [r for r in results if r is not base and r.splits == base.splits]
     measure = "goals" if base.has_goals() else "return"
     heads, rows = ["run"], []
@@ -242,23 +242,23 @@ def comparison_table(results: list[Results], base: Results, folder: Path) -> lis
                 interval = "" if math.isnan(low) else f" [{low:.0%}, {high:.0%}]"
                 cells.append(f"{d.improvement:.0%}{interval}")
         rows.append(cells)
-    said = (
+    text = (
         f"Against {plain(base.label)}: difference of the means over seeds, with the p of a"
         " permutation test over seeds (two-sided), and the probability that a seed has a higher"
         " return on a test task than a seed of"
         f" {plain(base.label)} (ties count half), with its bootstrap interval."
     )
-    undecided = [
+    insignificant = [
         plain(result.label)
         for result in others
         if not any(
-            compare(result, base, split, policy, measure).decided
+            compare(result, base, split, policy, measure).significant
             for split in base.splits[1:]
             for policy in POLICIES
         )
     ]
-    told = f"Not decided at this number of seeds: {', '.join(undecided)}."
-    return [said, table(heads, rows), *([told] if undecided else [])]
+    note = f"Not significant with this number of seeds: {', '.join(insignificant)}."
+    return [text, table(heads, rows), *([note] if insignificant else [])]
 
 
 def adaptation_table(results: list[Results], folder: Path) -> list[str]:
@@ -289,7 +289,7 @@ def figures(files: list[Path], folder: Path) -> list[str]:
 
 
 def run_table(results: list[Results], folder: Path) -> str:
-    """Return where each run's record is, and what it was made with."""
+    """Return each run's folder, code version and hardware."""
     rows = []
     for result in results:
         try:
@@ -305,7 +305,7 @@ def run_table(results: list[Results], folder: Path) -> str:
                 link(plain(result.label), result, folder),
                 plain(result.status),
                 f"{result.frames:,} of {result.run.frames:,}",
-                str(len(result.living)),
+                str(len(result.finite_seeds)),
                 plain(made),
                 plain(hardware),
             ]

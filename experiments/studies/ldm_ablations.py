@@ -23,7 +23,7 @@ def varied(base: Run, name: str, values: tuple[float, ...]) -> dict[str, Run]:
 
 
 def reward_maps(**given: Any) -> dict[str, Run]:
-    """Figure 4: what LDM imagines, by the decoder's dropout."""
+    """Figure 4: LDM's imagined rewards, by the decoder's dropout."""
     return varied(ldm(**given), "vae.dropout", (0.0, 0.5, 0.7, 0.9))
 
 

@@ -1,10 +1,10 @@
-"""What decides how many test goals LDM reaches: one factor of its settings at a time.
+"""Which settings affect how many test goals LDM reaches: one factor at a time.
 
 Factors are the points where the paper and its public code disagree (docs/fidelity.md), what neither
-settles, and two controls that tell imagination from mere pressure to explore: mixture workers
-that are never rewarded, and mixture workers paid by one random normal worker's latent. A screen
-of all, short and with few seeds, only ranks them; the two with the largest effect are then
-trained longer, with more seeds. The others stay undecided.
+specifies, and two controls that separate imagination from added exploration pressure: mixture
+workers that are never rewarded, and mixture workers rewarded from one random normal worker's
+latent. A screen of all, short and with few seeds, only ranks them; the two with the largest effect
+are then trained longer, with more seeds. For the others it is inconclusive.
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ def screen(**given: Any) -> dict[str, Run]:
 def effects(results: list[Results]) -> dict[str, float]:
     """Return how many test goals each factor adds, greedy and sampled averaged, the largest first.
 
-    Factors that were not run, or whose seeds all died, are left out.
+    Factors that were not run, or whose seeds all became non-finite, are left out.
     """
     reached = {
         result.path.resolve().name: np.mean(

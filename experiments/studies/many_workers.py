@@ -1,4 +1,4 @@
-"""What a larger batch of workers asks for: RL2 and LDM on the gridworld, by how many there are.
+"""Settings for a larger batch of workers: RL2 and LDM on the gridworld, by their number.
 
 The paper has 16 workers. Groups of 16 mix their latents among themselves, so more workers
 are more groups, and one update learns from all of them.
@@ -20,7 +20,7 @@ SETTINGS = {
 
 
 def setting(method: str, workers: int, **given: Any) -> Run:
-    """Return RL2 or LDM with what we recommend for so many workers (see docs/performance.md)."""
+    """Return RL2 or LDM with our settings for a number of workers (see docs/performance.md)."""
     rate, batch, updates = SETTINGS[workers]
     run = Run(env="gridworld", method=method, **given)
     changed: dict[str, Any] = {

@@ -12,7 +12,7 @@ BUDGETS: dict[str, tuple[int, dict[str, Any]]] = {
     "varibad": (4_000_000, {}),
     "ldm": (12_000_000, {"vae.batch": 16}),
 }
-EVALUATE_EVERY = 250_000  # frames: the first solved evaluation is known to this grain
+EVALUATE_EVERY = 250_000  # frames
 
 
 def runs(**given: Any) -> dict[str, Run]:

@@ -24,12 +24,12 @@ Runs = dict[str, Run]  # by the name of their folder
 
 
 class Study(NamedTuple):
-    """What to train, and how to report it.
+    """Runs to train, and their report.
 
     Attributes:
       runs: takes {"seeds": ..., "frames": ...}, as far as the user gave them.
       base: the run that the report compares the others with.
-      note: what the report's reader should know.
+      note: an opening paragraph of the report.
       then: a second stage, chosen by the first one's results, in the folder "final".
     """
 
@@ -69,14 +69,14 @@ STUDIES: dict[str, Study] = {
     "fidelity": Study(
         ldm_fidelity.screen,
         ldm_fidelity.BASE,
-        "A screen: it ranks the factors, and with so few seeds decides about none of them. The two"
-        " with the largest effect are trained longer in final/; all others stay undecided.",
+        "A screen: it ranks the factors, and is inconclusive about each with so few seeds. The two"
+        " with the largest effect are trained longer in final/.",
         ldm_fidelity.finals,
     ),
     "workers": Study(
         many_workers.runs,
         "ldm-16",
-        "What a larger batch of workers gives, with the settings that we recommend for it. Up to"
+        "The effect of a larger batch of workers, with the settings that we recommend for it. Up to"
         " 4,096 of them: for an accelerator.",
     ),
     "moss-parametric": Study(moss_experiments.parametric, "moss", MOSS_NOTE),
@@ -131,10 +131,8 @@ def run_stage(study: Study, runs: Runs, out: Path, measured: bool) -> int:
     """Train one stage's runs and report them; return the exit code."""
     finished = {}
     for folder, run in runs.items():
-        complete = lock.check(run, out / folder) == "finished"
+        complete = lock.look(run, out / folder) == "finished"
         finished[folder] = complete and reading.has_last_checkpoint(out / folder)
-        if not finished[folder]:
-            lock.require_free(out / folder)
 
     open_runs = {folder: run for folder, run in runs.items() if not finished[folder]}
     if measured and open_runs:
@@ -150,8 +148,8 @@ def run_stage(study: Study, runs: Runs, out: Path, measured: bool) -> int:
                 continue
             try:
                 train_with_progress(run, out / folder)
-            except NonFiniteError as error:  # the report tells of it; the others can go on
-                print(f"{out / folder}: no seed is left: {error}")
+            except NonFiniteError as error:  # reported below; continue with the others
+                print(f"{out / folder}: all seeds became non-finite: {error}")
             if signal := stop_asked():
                 raise Preempted(f"{signal}: stopped after {out / folder}")
     report([out / folder for folder in runs], out, base=study.base, note=study.note)
@@ -159,7 +157,7 @@ def run_stage(study: Study, runs: Runs, out: Path, measured: bool) -> int:
 
 
 def announce(runs: Runs) -> None:
-    """Print how long runs will take here, by a short measurement."""
+    """Print an estimate of how long runs will take here, by a short measurement."""
     from experiments.terminal.speed_forecast import frames_per_s
 
     print("measuring this machine, to say how long the study will take ...", flush=True)

@@ -1,11 +1,11 @@
-"""Tuning with Optuna, by ask and tell: an example, `python -m experiments.studies.tune`.
+"""Tuning with Optuna's ask and tell: an example, `python -m experiments.studies.tune`.
 
-Each round asks for a batch of points, trains them side by side as one sweep, and tells what
-they gave. A call that was stopped goes on: the same rounds ask for the same points, whose
-runs are finished or resumed.
+Each round asks for a batch of points, trains them together as one sweep, and tells their
+objectives. A call that was stopped can be repeated: the same rounds ask for the same points,
+whose runs are finished or resumed.
 
-The objective is the return on test goals. What comes out is therefore *tuned on test*, and
-must be called so; a fair comparison gives other methods as many tuning runs.
+The objective is the return on test goals. The result is therefore *tuned on test*, and must
+be called so; a fair comparison gives other methods as many tuning runs.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def tune(
     """Return the study of `rounds` x `batch` points in a box of dotted fields.
 
     Args:
-      base: what is trained at every point.
+      base: the run whose fields a point replaces.
       space: lowest and highest value by field.
       out: the sweep's folder.
       rounds: batches, one after the other; the first is random.
@@ -48,7 +48,8 @@ def tune(
             for trial in trials
         ]
         table = jaxmeta.sweep(base, points=points, out=out)
-        scores = table[objective].reshape(batch, base.seeds).mean(1)  # nan where a seed died
+        # nan where a seed became non-finite
+        scores = table[objective].reshape(batch, base.seeds).mean(1)
         for trial, score in zip(trials, scores, strict=True):
             failed = score != score
             state = optuna.trial.TrialState.FAIL if failed else None

@@ -6,56 +6,81 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn
 
 from experiments.terminal.progress_text import QUIET_S, news, remaining
-from jaxmeta.config import mesh_shape
+from jaxmeta.config.checkpoint_interval import Interval, parse_interval
+from jaxmeta.config.mesh_shape import MeshShape
 from jaxmeta.config.run import Run
 from jaxmeta.devices import hosts
 from jaxmeta.devices.cpu import cores
-from jaxmeta.devices.seed_axis import device_mesh
+from jaxmeta.rundir import lock
 from jaxmeta.sweeps.train_program import run_program
-from jaxmeta.training.build import build
 from jaxmeta.training.debug_nans import find_nan
-from jaxmeta.training.loop import Status
+from jaxmeta.training.loop import Status, Watch
 from jaxmeta.training.result import Result
-from jaxmeta.training.train_run import train
+from jaxmeta.training.train_run import TrainOptions, train_with
+
+EVERY_SO_OFTEN = parse_interval("120s")
 
 
 def train_with_progress(
-    run: Run, out: Path, checkpoint_every: str = "120s", mesh: str | None = None
+    run: Run,
+    out: Path,
+    interval: Interval = EVERY_SO_OFTEN,
+    mesh: MeshShape | None = None,
+    look: Callable[[], str | None] | None = None,
 ) -> Result:
-    """Train a run, or go on with it, and show how it goes, if this is the first process."""
-    if not hosts.is_first():
-        return train(run, out, checkpoint_every=checkpoint_every, mesh=mesh)
+    """Train a run, or resume it, and show its progress, if this is the first process.
+
+    `mesh` divides the run; `look` is that at the directory, where it was made already.
+    """
+    look = look or (lambda: lock.look(run, out))
+    if not hosts.is_process_0():
+        return train_with(TrainOptions(lambda status: None, interval, mesh), run, out, look)
     console = Console()
-    wanted = None if mesh is None else mesh_shape.shape(mesh)
-    devices = device_mesh(run, wanted)  # before an environment uses JAX
-    env, _ = build(run)
-    per_update = run.frames_per_update(env.env.horizon)
-    total = run.updates(env.env.horizon) * per_update
-    console.print(
-        f"{run.method} on {run.env}: {total:,} frames per seed"
-        f" ({run.frames:,} asked, in updates of {per_update:,}), seeds 0 to {run.seeds - 1}",
-        soft_wrap=True,
-    )
-    on_cpu, used = devices.devices.flat[0].platform == "cpu", devices.size
-    if on_cpu and used < cores():
-        console.print(
-            f"{used} of {cores()} cores in use: a multiple of {cores()} seeds would fill them"
-        )
-    with shown(console, run.method) as watch:
-        return train(run, out, watch=watch, checkpoint_every=checkpoint_every, mesh=mesh)
+    with progress_listener(console, run.method) as show:
+        watch = after_header(console, run, show)
+        return train_with(TrainOptions(watch, interval, mesh), run, out, look)
 
 
 def train_program_with_progress(path: Path, checkpoint_every: str) -> None:
-    """Train a sweep's program, or go on with it, and show how it goes."""
-    with shown(Console(), path.name) as watch:
+    """Train a sweep's program, or resume it, and show its progress."""
+    with progress_listener(Console(), path.name) as watch:
         run_program(path, checkpoint_every, watch)
 
 
+def after_header(console: Console, run: Run, show: Watch) -> Watch:
+    """Return a listener that says at first what is trained, on what."""
+    began = False
+
+    def watch(status: Status) -> None:
+        nonlocal began
+        if not began:
+            began = True
+            print_header(console, run, status)
+        show(status)
+
+    return watch
+
+
+def print_header(console: Console, run: Run, status: Status) -> None:
+    """Say what is trained, and whether cores stay idle."""
+    console.print(
+        f"{run.method} on {run.env}: {status.total:,} frames per seed"
+        f" ({run.frames:,} asked, in updates of {status.per_update:,}),"
+        f" seeds 0 to {run.seeds - 1}",
+        soft_wrap=True,
+    )
+    used, there = len(status.devices), cores()
+    if status.devices[0].startswith("cpu") and used < there:
+        console.print(
+            f"{used} of {there} cores in use: a multiple of {there} seeds would fill them"
+        )
+
+
 @contextlib.contextmanager
-def shown(console: Console, name: str) -> Iterator[Callable[[Status], None]]:
+def progress_listener(console: Console, name: str) -> Iterator[Watch]:
     """Yield a listener for a training's progress: a bar in a terminal, else lines."""
     if console.is_terminal:
         with bar(console) as progress:
@@ -79,20 +104,22 @@ def bar(console: Console) -> Progress:
     return Progress(*columns, "{task.fields[news]}", console=console)
 
 
-def bar_watch(progress: Progress, name: str) -> Callable[[Status], None]:
-    """Return a listener that moves a bar."""
-    task = progress.add_task(name, total=None, news="compiling")
+def bar_watch(progress: Progress, name: str) -> Watch:
+    """Return a listener that moves a bar, which is there from the first status on."""
+    bars: list[TaskID] = []
     left = time_left()
 
     def watch(status: Status) -> None:
-        told = news(status.frames_per_s, status.metrics)
-        words = f"{left(status)}, {told}" if status.frames_per_s else "starting"
-        progress.update(task, completed=status.frames, total=status.total, news=words)
+        if not bars:
+            bars.append(progress.add_task(name, total=status.total, news="compiling"))
+        words = left(status)
+        told = "compiling" if not words else f"{words}, {news(status.frames_per_s, status.metrics)}"
+        progress.update(bars[0], completed=status.frames, total=status.total, news=told)
 
     return watch
 
 
-def line_watch(console: Console) -> Callable[[Status], None]:
+def line_watch(console: Console) -> Watch:
     """Return a listener that prints a line now and then."""
     last = time.time()
     left = time_left()
@@ -100,7 +127,7 @@ def line_watch(console: Console) -> Callable[[Status], None]:
     def watch(status: Status) -> None:
         nonlocal last
         words = left(status)
-        if status.frames_per_s and (time.time() - last >= QUIET_S or status.frames == status.total):
+        if words and (time.time() - last >= QUIET_S or status.frames == status.total):
             last = time.time()
             told = news(status.frames_per_s, status.metrics)
             line = f"{status.frames:,} frames, {words}, {told}"

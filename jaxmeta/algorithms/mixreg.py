@@ -20,10 +20,10 @@ from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm, Hyper, Metrics
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
-from jaxmeta.rl.a2c import a2c_learner, loss_towards
-from jaxmeta.rl.actor_critic import Sequences, recurrent, sequences
-from jaxmeta.rl.gae import targets
-from jaxmeta.rl.on_policy import by_policy, learner
+from jaxmeta.rl.a2c import a2c_learner, loss_from_returns
+from jaxmeta.rl.actor_critic import NetworkInputs, network_inputs, recurrent
+from jaxmeta.rl.gae import advantages_and_returns
+from jaxmeta.rl.on_policy import on_policy, policy_only
 from jaxmeta.rl.ppo import Batch, ppo_learner
 from jaxmeta.rollout import Rollout
 from jaxmeta.trial import Trial
@@ -34,32 +34,34 @@ def mixreg(env: Trial, run: Run) -> Algorithm:
     net = recurrent(env, run, run.networks.head)
 
     def mixture(key: Key, hp: Hyper) -> Callable[[Array], Array]:
-        """Draw pairs and shares; return what mixes an array [T, W, ...] by them."""
-        key_pair, key_share = jax.random.split(key)
+        """Draw partners and coefficients λ; return what mixes an array [T, W, ...] by them."""
+        key_pair, key_lam = jax.random.split(key)
         partner = jax.random.permutation(key_pair, run.workers)
-        share = jax.random.beta(key_share, hp.mixing.alpha, hp.mixing.alpha, (run.workers,))
-        share = jnp.maximum(share, 1.0 - share)
+        lam = jax.random.beta(key_lam, hp.mixing.alpha, hp.mixing.alpha, (run.workers,))
+        lam = jnp.maximum(lam, 1.0 - lam)
 
         def mix(x: Array) -> Array:
-            pair = lambda share, own, other: share * own + (1.0 - share) * other
-            return jax.vmap(pair, in_axes=(0, 1, 1), out_axes=1)(share, x, x[:, partner])
+            pair = lambda lam, own, other: lam * own + (1.0 - lam) * other
+            return jax.vmap(pair, in_axes=(0, 1, 1), out_axes=1)(lam, x, x[:, partner])
 
         return mix
 
-    def mixed(read: Sequences, mix: Callable[[Array], Array]) -> Sequences:
-        return jax.tree.map(mix, read)._replace(keep=read.keep)  # the dominant trial's end
+    def mixed(inputs: NetworkInputs, mix: Callable[[Array], Array]) -> NetworkInputs:
+        return jax.tree.map(mix, inputs)._replace(keep=inputs.keep)  # the dominant trial's end
 
     def loss(params: Params, rollout: Rollout, key: Key, hp: Hyper) -> tuple[Array, Metrics]:
         tr, mix = rollout.transitions, mixture(key, hp)
         unmixed = lax.stop_gradient(net.evaluate(params, rollout))
-        advantage, returns = jax.tree.map(mix, targets(unmixed, tr, hp.a2c))
-        evaluated = net.unroll(params, mixed(sequences(env, rollout), mix), tr.action)
-        return loss_towards(evaluated, advantage, returns, hp.a2c)
+        advantage, returns = jax.tree.map(mix, advantages_and_returns(unmixed, tr, hp.a2c))
+        evaluated = net.unroll(params, mixed(network_inputs(env, rollout), mix), tr.action)
+        return loss_from_returns(evaluated, advantage, returns, hp.a2c)
 
-    def mix_all(read: Sequences, batch: Batch, key: Key, hp: Hyper) -> tuple[Sequences, Batch]:
+    def mix_batch(
+        inputs: NetworkInputs, batch: Batch, key: Key, hp: Hyper
+    ) -> tuple[NetworkInputs, Batch]:
         mix = mixture(key, hp)
-        return mixed(read, mix), jax.tree.map(mix, batch)
+        return mixed(inputs, mix), jax.tree.map(mix, batch)
 
     a2c = run.rl == "a2c"
-    policy = a2c_learner(net, loss) if a2c else ppo_learner(env, run, net, mix_all)
-    return learner(env, run, net, net.init, by_policy(policy))
+    policy = a2c_learner(net, loss) if a2c else ppo_learner(env, run, net, mix_batch)
+    return on_policy(env, run, net, net.init, policy_only(policy))

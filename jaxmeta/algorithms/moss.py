@@ -11,6 +11,6 @@ def moss(env: Trial, run: Run) -> Algorithm:
     """Return MoSS; with one component its belief is an ordinary VAE's.
 
     Raises:
-      ConfigError: actions are discrete; the replay has no room for an update's trials.
+      ConfigError: actions are discrete; the replay is smaller than one update's trials.
     """
     return off_policy(env, run, mixture_belief(env, run))

@@ -1,8 +1,8 @@
 """variBAD (Zintgraf et al. 2020): a policy that acts on the belief's mean and logvar.
 
 Policy and belief share one encoder. With A2C, as in LDM's gridworld, the RL loss and the ELBO
-train it together, by the sum of their gradients. With PPO, as in MuJoCo, the policy takes
-beliefs as they are, and the ELBO alone trains the encoder.
+train it together, by the sum of their gradients. With PPO, as in MuJoCo, no gradient of
+RL reaches the beliefs: the ELBO alone trains the encoder.
 """
 
 from typing import Any
@@ -17,12 +17,12 @@ from jaxmeta.beliefs.elbo_learner import belief_learner
 from jaxmeta.beliefs.gaussian_belief import variational_belief
 from jaxmeta.config.run import Run
 from jaxmeta.env import Env, Key
-from jaxmeta.nn.cache_blocks import average
+from jaxmeta.nn.cache_blocks import blockwise_mean
 from jaxmeta.nn.optimisers import by_group, descend
 from jaxmeta.replay import ring_buffer
 from jaxmeta.rl.a2c import a2c_loss, policy_optimiser
 from jaxmeta.rl.actor_critic import Recurrent, recurrent
-from jaxmeta.rl.on_policy import Way, learner
+from jaxmeta.rl.on_policy import Learner, on_policy
 from jaxmeta.rl.ppo import ppo_learner
 from jaxmeta.rollout import Rollout
 from jaxmeta.trial import Trial
@@ -37,13 +37,17 @@ def varibad(env: Trial, run: Run) -> Algorithm:
         key_net, key_belief = jax.random.split(key)
         return belief.init(key_belief) | net.init(key_net)
 
-    way = jointly(run, net, belief) if run.rl == "a2c" else in_turn(env, run, net, belief)
-    room = ring_buffer.Room(run.vae.capacity, run.vae.replay)
-    return learner(env, run, net, init, way, belief, room)
+    learner = (
+        joint_learner(run, net, belief)
+        if run.rl == "a2c"
+        else alternating_learner(env, run, net, belief)
+    )
+    replay_spec = ring_buffer.ReplaySpec(run.vae.capacity, run.vae.replay)
+    return on_policy(env, run, net, init, learner, belief, replay_spec)
 
 
-def jointly(run: Run, net: Recurrent, belief: Belief) -> Way:
-    """Return one step of gradient descent on the sum of the A2C loss and the ELBO.
+def joint_learner(run: Run, net: Recurrent, belief: Belief) -> Learner:
+    """Return one step of gradient descent on the sum of the A2C loss and the negative ELBO.
 
     RMSprop for the policy, Adam for encoder and decoder. The encoder's gradient, of both
     losses together, is clipped; the decoder's is not.
@@ -71,10 +75,12 @@ def jointly(run: Run, net: Recurrent, belief: Belief) -> Way:
         batch = ring_buffer.sample(replay, key_batch, run.vae.batch)
 
         def rl_gradient(rollout: Rollout) -> tuple[Params, Metrics]:
-            of = lambda params: a2c_loss(net.evaluate(params, rollout), rollout.transitions, hp.a2c)
-            return jax.grad(of, has_aux=True)(params)
+            loss = lambda params: a2c_loss(
+                net.evaluate(params, rollout), rollout.transitions, hp.a2c
+            )
+            return jax.grad(loss, has_aux=True)(params)
 
-        rl_grads, metrics = average(rl_gradient, rollout)
+        rl_grads, metrics = blockwise_mean(rl_gradient, rollout)
         elbo = jax.grad(belief.elbo, has_aux=True)
         elbo_grads, elbo_metrics = elbo(params, batch, key_elbo, hp.vae)
         grads = jax.tree.map(jnp.add, rl_grads, elbo_grads)
@@ -82,10 +88,10 @@ def jointly(run: Run, net: Recurrent, belief: Belief) -> Way:
         params, opt = descend(optimiser(hp), grads, opt, params)
         return params, opt, metrics | {"grad_norm": optax.tree.norm(grads)}
 
-    return Way(lambda params, hp: optimiser(hp).init(params), learn)
+    return Learner(lambda params, hp: optimiser(hp).init(params), learn)
 
 
-def in_turn(env: Env, run: Run, net: Recurrent, belief: Belief) -> Way:
+def alternating_learner(env: Env, run: Run, net: Recurrent, belief: Belief) -> Learner:
     """Return PPO for the policy alone, then steps on the ELBO for encoder and decoder."""
     policy = ppo_learner(env, run, net, groups=("policy",))
     latent = belief_learner(belief, run, ("encoder", "decoder"))
@@ -101,12 +107,12 @@ def in_turn(env: Env, run: Run, net: Recurrent, belief: Belief) -> Way:
         key: Key,
         hp: Hyper,
     ) -> tuple[Params, Any, Metrics]:
-        of_policy, of_belief = learned
+        policy_state, belief_opt = learned
         key_policy, key_belief = jax.random.split(key)
-        params, of_policy, metrics = policy.learn(params, of_policy, rollout, key_policy, hp)
-        params, of_belief, elbo_metrics = latent.learn(
-            params, of_belief, replay, key_belief, hp.vae
+        params, policy_state, metrics = policy.learn(params, policy_state, rollout, key_policy, hp)
+        params, belief_opt, elbo_metrics = latent.learn(
+            params, belief_opt, replay, key_belief, hp.vae
         )
-        return params, (of_policy, of_belief), metrics | elbo_metrics
+        return params, (policy_state, belief_opt), metrics | elbo_metrics
 
-    return Way(init, learn)
+    return Learner(init, learn)

@@ -1,1 +1,1 @@
-"""What an agent infers of its task, and how that is learned."""
+"""Task inference: beliefs, their decoders, and their training."""

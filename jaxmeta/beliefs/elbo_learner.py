@@ -1,4 +1,4 @@
-"""How a belief learns on its own: gradient steps on the ELBO of replayed trials."""
+"""A belief's separate training: gradient steps on the ELBO of replayed trials."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from jaxmeta.algorithm import Metrics
 from jaxmeta.beliefs.options import VAE
 from jaxmeta.config.run import Run
 from jaxmeta.env import Key
-from jaxmeta.nn.optimisers import descend, part
+from jaxmeta.nn.optimisers import descend, select_groups
 from jaxmeta.replay import ring_buffer
 
 
 class BeliefLearner(NamedTuple):
-    """A way to learn; groups of `params` that are not the belief's stay as they are.
+    """Trains the belief; other groups of `params` are unchanged.
 
     Attributes:
       init: (params, hp) -> optimiser state.
@@ -37,22 +37,22 @@ def belief_learner(belief: Belief, run: Run, groups: tuple[str, ...]) -> BeliefL
         return optax.adam(hp.learning_rate)
 
     def init(params: Params, hp: VAE) -> optax.OptState:
-        return optimiser(hp).init(part(params, groups))
+        return optimiser(hp).init(select_groups(params, groups))
 
     def learn(
         params: Params, opt: optax.OptState, replay: ring_buffer.Trajectories, key: Key, hp: VAE
     ) -> tuple[Params, optax.OptState, Metrics]:
-        def improve(
+        def train_step(
             carry: tuple[Params, optax.OptState], key: Key
         ) -> tuple[tuple[Params, optax.OptState], Metrics]:
-            own, opt = carry
+            trainable, opt = carry
             key_batch, key_elbo = jax.random.split(key)
             batch = ring_buffer.sample(replay, key_batch, run.vae.batch)
-            grads, metrics = jax.grad(belief.elbo, has_aux=True)(own, batch, key_elbo, hp)
-            return descend(optimiser(hp), grads, opt, own), metrics
+            grads, metrics = jax.grad(belief.elbo, has_aux=True)(trainable, batch, key_elbo, hp)
+            return descend(optimiser(hp), grads, opt, trainable), metrics
 
         keys = jax.random.split(key, run.vae.updates)
-        (own, opt), metrics = lax.scan(improve, (part(params, groups), opt), keys)
-        return params | own, opt, jax.tree.map(jnp.mean, metrics)
+        (trainable, opt), metrics = lax.scan(train_step, (select_groups(params, groups), opt), keys)
+        return params | trainable, opt, jax.tree.map(jnp.mean, metrics)
 
     return BeliefLearner(init, learn)

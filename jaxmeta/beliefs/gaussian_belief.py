@@ -1,7 +1,7 @@
 """The belief over tasks: a recurrent posterior q(z | history) and a reward decoder p(r | z, .).
 
-Its training objective is variBAD's (Zintgraf et al. 2020): every prefix of a trial must
-explain the whole trial, past and future, and each posterior is the next one's prior.
+Its training objective is variBAD's (Zintgraf et al. 2020): from every prefix the whole trial,
+past and future, is decoded, and each posterior is the next one's prior.
 """
 
 import chex
@@ -19,9 +19,9 @@ from jaxmeta.beliefs.reward_decoders import (
 )
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key
-from jaxmeta.nn.cache_blocks import by_trial
-from jaxmeta.nn.networks import Encoder, call, example_action, example_obs
-from jaxmeta.replay.elbo_trials import Replayed
+from jaxmeta.nn.cache_blocks import map_trials
+from jaxmeta.nn.networks import Encoder, apply, example_action, example_obs
+from jaxmeta.replay.elbo_trials import ElboTrial
 
 
 def chained_kl(q: Gaussian, valid: Array) -> Array:
@@ -52,10 +52,10 @@ def variational_belief(env: Env, run: Run, encoder: Encoder, group: str) -> Beli
         }
 
     def update(params: Params, memory: Array, action: Array, seen: Array, reward: Array) -> Array:
-        return call(encoder, params[group], memory, action, seen, reward, method="step")
+        return apply(encoder, params[group], memory, action, seen, reward, method="step")
 
     def posterior(params: Params, memory: Array) -> Gaussian:
-        return Gaussian(*call(encoder, params[group], memory, method="posterior"))
+        return Gaussian(*apply(encoder, params[group], memory, method="posterior"))
 
     def draw(key: Key) -> tuple[Array, Array]:
         key_z, key_drop = jax.random.split(key)
@@ -77,23 +77,25 @@ def variational_belief(env: Env, run: Run, encoder: Encoder, group: str) -> Beli
         return expected_reward(env, prediction)
 
     def elbo(
-        params: Params, replayed: Replayed, key: Key, hp: VAE
+        params: Params, trials: ElboTrial, key: Key, hp: VAE
     ) -> tuple[Array, dict[str, Array]]:
         """Return the negative ELBO, averaged over trajectories [B, T]; see docs/ldm.md."""
-        batch, steps = replayed.reward.shape
+        batch, steps = trials.reward.shape
         chex.assert_equal(steps, env.horizon)  # trajectory-major, whole trials
-        read = (replayed.action, replayed.seen, replayed.reward)
-        action, seen, reward = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), read)
+        encoder_inputs = (trials.action, trials.seen, trials.reward)
+        action, seen, reward = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), encoder_inputs)
         start = jnp.zeros((batch, run.networks.hidden))
         inputs = (action, seen, reward, jnp.ones((steps, batch)), start)
-        hs = call(encoder, params[group], *inputs, method="unroll")
+        hs = apply(encoder, params[group], *inputs, method="unroll")
         q = posterior(params, hs)  # [T + 1, B, L]
         key_z, key_decode = jax.random.split(key)
         z = sample(q, jax.random.normal(key_z, q.mean.shape))
         keys = jax.random.split(key_decode, batch)
-        explain = lambda z, trial, key: decoder.reconstruction(params["decoder"], z, trial, key, hp)
-        reconstruction = by_trial(explain, jnp.swapaxes(z, 0, 1), replayed, keys).mean()
-        divergence = jax.vmap(chained_kl, in_axes=(1, 0))(q, replayed.valid).mean()
+        reconstruct = lambda z, trial, key: decoder.reconstruction(
+            params["decoder"], z, trial, key, hp
+        )
+        reconstruction = map_trials(reconstruct, jnp.swapaxes(z, 0, 1), trials, keys).mean()
+        divergence = jax.vmap(chained_kl, in_axes=(1, 0))(q, trials.valid).mean()
         loss = reconstruction + hp.kl_weight * divergence
         return loss, {"elbo": -loss, "reconstruction": reconstruction, "kl": divergence}
 

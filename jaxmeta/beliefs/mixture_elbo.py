@@ -1,6 +1,6 @@
-"""Mixtures of Gaussians as beliefs: which component, how far from the prior, told apart or not.
+"""Mixtures of Gaussians as beliefs: most likely component, KL terms, contrastive loss.
 
-The parts of MoSS's task inference (Wang et al. 2023) that know neither networks nor trials.
+The parts of MoSS's task inference (Wang et al. 2023) that are independent of networks and trials.
 """
 
 from typing import NamedTuple
@@ -22,13 +22,13 @@ class Mixture(NamedTuple):
     of: Gaussian  # [..., K, L]
 
 
-def chosen(q: Mixture) -> Gaussian:
-    """Return the likeliest component's Gaussian, [..., L]."""
+def most_likely(q: Mixture) -> Gaussian:
+    """Return the most likely component's Gaussian, [..., L]."""
     k = jnp.argmax(q.logits, axis=-1)[..., None, None]
     return jax.tree.map(lambda x: jnp.take_along_axis(x, k, axis=-2)[..., 0, :], q.of)
 
 
-def class_kl(q: Array, p: Array) -> Array:
+def categorical_kl(q: Array, p: Array) -> Array:
     """Return KL(q || p) of categoricals given by logits, [..., K] -> [...]."""
     log_q, log_p = jax.nn.log_softmax(q), jax.nn.log_softmax(p)
     return (jnp.exp(log_q) * (log_q - log_p)).sum(-1)
@@ -37,7 +37,7 @@ def class_kl(q: Array, p: Array) -> Array:
 def priors(q: Mixture, prior: str) -> Mixture:
     """Return each step's prior for posteriors q [S + 1, ...]: see `inference.prior`.
 
-    The standard one has identical components; only data can tell them apart.
+    The standard one has identical components; only data can distinguish them.
     """
     standard = jax.tree.map(jnp.zeros_like, q)
     if prior == "standard":
@@ -48,55 +48,55 @@ def priors(q: Mixture, prior: str) -> Mixture:
 def mixture_elbo(
     q: Mixture,
     p: Mixture,
-    share: Array,
+    responsibilities: Array,
     errors: Array,
-    counts: Array,
-    chained: Array,
+    error_mask: Array,
+    kl_mask: Array,
     hp: Inference,
 ) -> tuple[Array, Metrics]:
     """Return the negative bound (Eq. 1; with the last step's posterior as p, Eq. 5), [].
 
     sum_k q(y = k) [error_k + alpha KL(q_k || p_k)] + beta KL(q(y) || p(y)), over steps. It is
-    a mean over the steps that count.
+    a mean over the unmasked steps.
 
     Args:
       q, p: posteriors and priors, [S + 1, B] steps.
-      share: q(y = k) of the latents that the errors are of, [S, B, K].
+      responsibilities: q(y = k) of the latents that the errors are of, [S, B, K].
       errors: -log p(x | z_k) up to a constant, [S, B, K].
-      counts: which errors count, [S, B].
-      chained: which divergences do, [S + 1, B].
+      error_mask: 1 where an error counts, [S, B].
+      kl_mask: 1 where a divergence counts, [S + 1, B].
       hp: weights.
     """
     mean = lambda x, where: (x * where).sum() / jnp.maximum(where.sum(), 1)
-    reconstruction = mean((share * errors).sum(-1), counts)
-    of_latent = mean((jax.nn.softmax(q.logits) * kl(q.of, p.of)).sum(-1), chained)
-    of_class = mean(class_kl(q.logits, p.logits), chained)
+    reconstruction = mean((responsibilities * errors).sum(-1), error_mask)
+    of_latent = mean((jax.nn.softmax(q.logits) * kl(q.of, p.of)).sum(-1), kl_mask)
+    of_class = mean(categorical_kl(q.logits, p.logits), kl_mask)
     loss = reconstruction + hp.kl_weight * of_latent + hp.class_weight * of_class
     parts = {"elbo": -loss, "reconstruction": reconstruction, "kl": of_latent, "class_kl": of_class}
     return loss, parts
 
 
-def contrast(
+def info_nce(
     queries: Array, keys: Array, tasks: Array, counts: Array, scale: Array | float
 ) -> Array:
     """Return InfoNCE (Eq. 2) of embeddings [B, L], by squared distances over `scale`, [].
 
     A query's positive is the key of its own trajectory, its negatives those of other tasks.
-    `counts` [B] tells which queries have one; `tasks` [B] are numbers.
+    `counts` [B] is 1 for queries that have a positive; `tasks` [B] are ids.
     """
     distance = ((queries[:, None] - keys[None]) ** 2).sum(-1) / scale
-    own = jnp.eye(len(tasks), dtype=bool)
+    is_positive = jnp.eye(len(tasks), dtype=bool)
     negative = tasks[:, None] != tasks[None]
-    logits = jnp.where(own | negative, -distance, -jnp.inf)
-    lost = jax.nn.logsumexp(logits, axis=1) - jnp.diag(logits)
-    return (lost * counts).sum() / jnp.maximum(counts.sum(), 1)
+    logits = jnp.where(is_positive | negative, -distance, -jnp.inf)
+    nll = jax.nn.logsumexp(logits, axis=1) - jnp.diag(logits)
+    return (nll * counts).sum() / jnp.maximum(counts.sum(), 1)
 
 
-def two_moments(key: Key, real: Array) -> tuple[Array, Array]:
-    """Return two different indices in 1 ... S of steps [S] that are real, the last ones."""
-    count = real.sum()
+def two_random_steps(key: Key, valid: Array) -> tuple[Array, Array]:
+    """Return two different indices in 1 ... S of valid steps [S], which are the last ones."""
+    count = valid.sum()
     u, v = jax.random.uniform(key, (2,))
     first = jnp.minimum((u * count).astype(jnp.int32), count - 1)
-    apart = 1 + jnp.minimum((v * (count - 1)).astype(jnp.int32), jnp.maximum(count - 2, 0))
-    behind = lambda i: len(real) - i % jnp.maximum(count, 1)
-    return behind(first), behind(first + apart)
+    distance = 1 + jnp.minimum((v * (count - 1)).astype(jnp.int32), jnp.maximum(count - 2, 0))
+    from_end = lambda i: len(valid) - i % jnp.maximum(count, 1)
+    return from_end(first), from_end(first + distance)

@@ -1,4 +1,4 @@
-"""What beliefs are made of, and how they are learned."""
+"""Options of beliefs: their networks, losses and training."""
 
 from jaxmeta.config.fields import count, section, setting, units
 from jaxmeta.config.run import ReplayBound, Run
@@ -17,7 +17,7 @@ class VAE:
     )
     decoder_inputs: tuple[str, ...] = setting(
         ("obs", "action", "next_obs"),
-        "what a single-head decoder reads beside the latent",
+        "what a single-head decoder reads besides the latent",
         choices=("obs", "action", "next_obs"),
     )
     decoder_layers: tuple[int, ...] = units((64, 32), "hidden layers of the decoder")
@@ -25,7 +25,7 @@ class VAE:
         0.5, "rate on the decoder's embedded inputs, never on the latent", low=0.0, below=1.0
     )
     learning_rate: float = setting(1e-3, "of encoder and decoder (Adam)", low=0.0)
-    updates: int = count(2, "gradient steps per update, where the belief has its own")
+    updates: int = count(2, "gradient steps per update, where the belief is trained separately")
     batch: int = count(25, "trajectories per gradient step")
     capacity: int = setting(100_000, "trajectories that the replay holds", low=1, high=10**8)
     replay: str = setting(
@@ -48,14 +48,14 @@ class VAE:
     elbo_steps: int = count(30, "steps decoded per latent, with pairs=random")
 
     def replay_bound(self, run: Run) -> ReplayBound | None:
-        """Return what bounds the replay of a seed, where it is the belief's own."""
+        """Return the field that bounds the replay of a seed, where it is the belief's own."""
         return None if run.off_policy else ReplayBound("vae.capacity", self.capacity, None)
 
     def check(self, run: Run) -> None:
-        """Refuse a replay of its own that is too small for one update.
+        """Check that a replay of its own holds one update's trials.
 
         Raises:
-          ConfigError: says what it must hold.
+          ConfigError: it is too small.
         """
         if not run.off_policy and self.capacity < run.real_workers:
             raise ConfigError(
@@ -70,7 +70,7 @@ class Inference:
 
     latent: int = units(5, "dimensions of a component's latent")
     components: int = setting(1, "Gaussians (K)", low=1, high=1000)
-    hidden: int = units(128, "units of the GRU, and of the layer behind it")
+    hidden: int = units(128, "units of the GRU, and of the layer after it")
     decoder_layers: tuple[int, ...] = units((128, 128), "hidden layers of both decoders")
     window: int = setting(
         64, "last transitions that the GRU reads; 0: all of the trial", low=0, high=100_000
@@ -90,28 +90,28 @@ class Inference:
     )
     decodes: str = setting(
         "current",
-        "what a latent explains: the last transition that it has read, or the next one",
+        "what a latent decodes: the last transition that the encoder read, or the next one",
         choices=("current", "next"),
     )
     level: str = setting(
         "step",
-        "when the policy's belief changes: after each step, or only behind each episode",
+        "when the policy's belief changes: after each step, or only at the end of each episode",
         choices=("step", "episode"),
     )
     belief: str = setting(
         "parameters",
-        "what the policy sees of the chosen Gaussian: mean and variance, or a sample",
+        "what the policy sees of the most likely Gaussian: mean and variance, or a sample",
         choices=("parameters", "sample"),
     )
 
     def check(self, run: Run) -> None:
-        """Refuse beliefs that would never change.
+        """Check that beliefs can change within a trial.
 
         Raises:
-          ConfigError: there is one episode only, behind which they change.
+          ConfigError: they change at the end of an episode, and there is only one.
         """
         if self.level == "episode" and run.trial.episodes == 1:
             raise ConfigError(
                 "inference.level = 'episode': must be step with trial.episodes = 1; there is no"
-                " second episode that could use what the first one taught"
+                " second episode that could use the inferred task"
             )

@@ -1,4 +1,4 @@
-"""Reward decoders p(r | z, ...): what they predict, and how well they explain a trial."""
+"""Reward decoders p(r | z, ...): predictions, and the reconstruction loss of a trial."""
 
 import math
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from jaxmeta.env import Array, Binary, Box, Discrete, Env, Key
 from jaxmeta.errors import ConfigError
 from jaxmeta.nn.networks import (
     Linear,
+    apply,
     as_vector,
-    call,
     example_action,
     example_obs,
     pytorch_uniform,
 )
 from jaxmeta.nn.options import Networks
-from jaxmeta.replay.elbo_trials import Replayed
+from jaxmeta.replay.elbo_trials import ElboTrial
 
 ALL_PAIRS_CHUNK = 11  # latents decoded at a time with pairs=all: bounds memory
 
@@ -35,10 +35,10 @@ def random_bytes(key: Key, shape: tuple[int, ...]) -> Array:
     return lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:count].reshape(shape)
 
 
-def drop(embedded: Array, bits: Array, rate: Array | float) -> Array:
+def dropout(embedded: Array, bits: Array, rate: Array | float) -> Array:
     """Zero each entry with probability `rate`, by 8 random bits each, and rescale the rest.
 
-    The rate is rounded to 1/256; the scale follows what is really kept.
+    The rate is rounded to 1/256; the scale is that of the rounded rate.
     """
     dropped = jnp.round(256 * rate).astype(jnp.int32)
     dropped = jnp.minimum(dropped, 255).astype(jnp.uint8)
@@ -55,7 +55,7 @@ def prediction_error(env: Env, prediction: Array, reward: Array) -> Array:
 
 
 def expected_reward(env: Env, prediction: Array) -> Array:
-    """Return the reward that a decoder's output stands for: E[r] where r is binary."""
+    """Return the reward that a decoder's output represents: E[r] where r is binary."""
     if isinstance(env.reward, Binary):
         return env.reward.low + (env.reward.high - env.reward.low) * jax.nn.sigmoid(prediction)
     return prediction
@@ -129,7 +129,7 @@ class RewardDecoder(nn.Module):
         return self.out(x)[..., 0]
 
     def everything(self, z: Array, obs: Array, action: Array, next_obs: Array) -> Array:
-        """Touch every parameter, for `init`."""
+        """Call every layer, so that `init` creates all parameters."""
         return self.decode(z, self.embed(obs, action, next_obs))
 
 
@@ -148,13 +148,13 @@ class CellDecoder(nn.Module):
 
 
 class Decoder(NamedTuple):
-    """What a belief needs of its decoder, for one worker.
+    """A decoder's functions, for one worker.
 
     Attributes:
       init: key -> parameters.
       width: entries of the embedded inputs, which dropout acts on.
       predict: (params, z, obs, action, next_obs, bits, hp) -> logit or reward [].
-      reconstruction: (params, z [T + 1, L], replayed [T], key, hp) -> [], the sum over
+      reconstruction: (params, z [T + 1, L], ElboTrial [T], key, hp) -> [], the sum over
         prefixes t of the reconstruction R_t of the whole trial.
     """
 
@@ -174,7 +174,7 @@ def single_decoder(env: Env, run: Run) -> Decoder:
         return net.init(key, z, obs, example_action(env), obs, method="everything")
 
     def decode(params: Params, z: Array, embedded: Array) -> Array:
-        return call(net, params, z, embedded, method="decode")
+        return apply(net, params, z, embedded, method="decode")
 
     def predict(
         params: Params,
@@ -185,9 +185,9 @@ def single_decoder(env: Env, run: Run) -> Decoder:
         bits: Array | None,
         hp: VAE,
     ) -> Array:
-        embedded = call(net, params, obs, action, next_obs, method="embed")
+        embedded = apply(net, params, obs, action, next_obs, method="embed")
         if bits is not None:
-            embedded = drop(embedded, bits, hp.dropout)
+            embedded = dropout(embedded, bits, hp.dropout)
         return decode(params, z, embedded)
 
     def errors(
@@ -196,25 +196,25 @@ def single_decoder(env: Env, run: Run) -> Decoder:
         """Return the errors of all pairs of z [K, L] and steps [D], each with its own mask."""
         shape = (z.shape[0], *embedded.shape)
         bits = random_bytes(key, shape)
-        dropped = drop(jnp.broadcast_to(embedded[None], shape), bits, hp.dropout)
+        dropped = dropout(jnp.broadcast_to(embedded[None], shape), bits, hp.dropout)
         prediction = decode(params, z[:, None], dropped)
         return prediction_error(env, prediction, jnp.broadcast_to(reward[None], prediction.shape))
 
-    def embed(params: Params, trial: Replayed) -> Array:
+    def embed(params: Params, trial: ElboTrial) -> Array:
         """Return every step's embedded inputs, [T, width]: once per trajectory."""
-        return call(net, params, trial.obs, trial.action, trial.next_obs, method="embed")
+        return apply(net, params, trial.obs, trial.action, trial.next_obs, method="embed")
 
-    def random_pairs(params: Params, z: Array, trial: Replayed, key: Key, hp: VAE) -> Array:
+    def random_pairs(params: Params, z: Array, trial: ElboTrial, key: Key, hp: VAE) -> Array:
         """Estimate sum_t R_t from K latents and D steps, without bias."""
         length = trial.valid.sum()
         key_t, key_i, key_drop = jax.random.split(key, 3)
         t = stratified(key_t, hp.elbo_latents, length + 1)
         i = stratified(key_i, hp.elbo_steps, length)
         error = errors(params, z[t], embed(params, trial)[i], trial.reward[i], key_drop, hp)
-        whole = error.mean() * (length + 1)
-        return whole * length if hp.reduction == "sum" else whole
+        total = error.mean() * (length + 1)
+        return total * length if hp.reduction == "sum" else total
 
-    def all_pairs(params: Params, z: Array, trial: Replayed, key: Key, hp: VAE) -> Array:
+    def all_pairs(params: Params, z: Array, trial: ElboTrial, key: Key, hp: VAE) -> Array:
         """Return sum_t R_t over every prefix t and step i, in chunks of prefixes."""
         length = trial.valid.sum()
         prefixes = z.shape[0]
@@ -232,8 +232,8 @@ def single_decoder(env: Env, run: Run) -> Decoder:
             jnp.arange(prefixes).reshape(-1, chunk),
             jax.random.split(key, prefixes // chunk),
         )
-        whole = lax.map(chunk_sum, chunks).sum()
-        return whole if hp.reduction == "sum" else whole / length
+        total = lax.map(chunk_sum, chunks).sum()
+        return total if hp.reduction == "sum" else total / length
 
     reconstruction = {"random": random_pairs, "all": all_pairs}[run.vae.pairs]
     width = net.width
@@ -243,8 +243,8 @@ def single_decoder(env: Env, run: Run) -> Decoder:
 def multi_decoder(env: Env, run: Run) -> Decoder:
     """Return variBAD's decoder: from z alone, one output per cell of a finite state set.
 
-    Decoding a prefix once serves every step, so all pairs are exact and cheap. Nothing but
-    the latent goes in, so there is nothing to drop.
+    Decoding a prefix once serves every step, so all pairs are exact and cheap. The latent is
+    its only input, so there is no dropout.
 
     Raises:
       ConfigError: the environment has no finite set of cells.
@@ -265,30 +265,30 @@ def multi_decoder(env: Env, run: Run) -> Decoder:
         bits: Array | None,
         hp: VAE,
     ) -> Array:
-        return call(net, params, z)[cells.index(next_obs)]
+        return apply(net, params, z)[cells.index(next_obs)]
 
-    def reconstruction(params: Params, z: Array, trial: Replayed, key: Key, hp: VAE) -> Array:
-        """Return sum_t R_t from counts: how often each cell was met, and what it paid."""
-        prediction = call(net, params, z)  # [T + 1, cells]
+    def reconstruction(params: Params, z: Array, trial: ElboTrial, key: Key, hp: VAE) -> Array:
+        """Return sum_t R_t; binary rewards enter by their counts per cell."""
+        prediction = apply(net, params, z)  # [T + 1, cells]
         cell = jax.vmap(cells.index)(trial.next_obs)
         length = trial.valid.sum()
         before = jnp.arange(z.shape[0]) <= length
         if isinstance(env.reward, Binary):
             kinds = (trial.reward == env.reward.high, trial.reward != env.reward.high)
             targets = (env.reward.high, env.reward.low)
-            whole = jnp.zeros(())
+            total = jnp.zeros(())
             for kind, target in zip(kinds, targets, strict=True):
                 count = jnp.zeros(cells.n).at[cell].add((kind & trial.valid).astype(jnp.float32))
                 error = prediction_error(env, prediction, jnp.full_like(prediction, target))
-                whole += jnp.where(before, error @ count, 0.0).sum()
+                total += jnp.where(before, error @ count, 0.0).sum()
         else:
             error = prediction_error(
                 env,
                 prediction[:, cell],
                 jnp.broadcast_to(trial.reward[None], (z.shape[0], len(cell))),
             )
-            whole = jnp.where(before[:, None] & trial.valid[None], error, 0.0).sum()
-        return whole if hp.reduction == "sum" else whole / length
+            total = jnp.where(before[:, None] & trial.valid[None], error, 0.0).sum()
+        return total if hp.reduction == "sum" else total / length
 
     def init(key: Key) -> Params:
         return net.init(key, jnp.zeros(run.vae.latent))

@@ -1,4 +1,4 @@
-"""How many devices share the seeds, and how many one seed's workers: `seeds=2,groups=4`.
+"""The shape of a device mesh, over seeds and over one seed's workers: `seeds=2,groups=4`.
 
 This module imports no jax: a bad mesh is refused at once.
 """
@@ -14,8 +14,8 @@ from jaxmeta.errors import ConfigError
 AXES = ("seeds", "groups")
 
 
-class Shape(NamedTuple):
-    """Devices over which seeds are spread, times devices over which each one's workers are."""
+class MeshShape(NamedTuple):
+    """Devices over which seeds are sharded, times devices over which each one's workers are."""
 
     seeds: int = 1
     groups: int = 1
@@ -29,8 +29,8 @@ class Shape(NamedTuple):
         return self.seeds * self.groups
 
 
-def shape(text: str) -> Shape:
-    """Return "seeds=2,groups=4" as a Shape; an axis left out is 1.
+def parse_mesh(text: str) -> MeshShape:
+    """Return "seeds=2,groups=4" as a MeshShape; an axis left out is 1.
 
     Raises:
       ConfigError: anything else.
@@ -41,60 +41,60 @@ def shape(text: str) -> Shape:
         raise ConfigError(
             f"mesh = {safe_repr(text)}: must be numbers of devices such as seeds=2,groups=4"
         )
-    return Shape(**found)
+    return MeshShape(**found)
 
 
-def check(run: Run, wanted: Shape, processes: int = 1) -> None:
+def check(run: Run, mesh: MeshShape, processes: int = 1) -> None:
     """Refuse a mesh that does not divide the run, or not among its processes.
 
     Raises:
-      ConfigError: says what does not divide what.
+      ConfigError: names the numbers that do not divide.
     """
-    units = worker_units(run)
-    if run.seeds % wanted.seeds:
-        raise ConfigError(f"mesh = {wanted}: seeds must divide seeds = {run.seeds}")
-    if run.off_policy and wanted.groups > 1:
+    units = num_shardable_units(run)
+    if run.seeds % mesh.seeds:
+        raise ConfigError(f"mesh = {mesh}: seeds must divide seeds = {run.seeds}")
+    if run.off_policy and mesh.groups > 1:
         raise ConfigError(
-            f"mesh = {wanted}: groups must be 1; {run.rl.upper()} learns on a device per seed"
+            f"mesh = {mesh}: groups must be 1; {run.rl.upper()} learns on a device per seed"
         )
-    if units % wanted.groups:
+    if units % mesh.groups:
         of = f" // {run.group} (a group)" if run.group > 1 else ""
-        raise ConfigError(f"mesh = {wanted}: groups must divide workers = {run.workers}{of}")
-    if wanted.size % processes:
+        raise ConfigError(f"mesh = {mesh}: groups must divide workers = {run.workers}{of}")
+    if mesh.size % processes:
         raise ConfigError(
-            f"mesh = {wanted}: its {wanted.size} devices must be a multiple of the {processes}"
-            " processes, which take equal shares"
+            f"mesh = {mesh}: its {mesh.size} devices must be a multiple of the {processes}"
+            " processes, which get equal shares"
         )
 
 
-def check_physics(run: Run, wanted: Shape, platform: str) -> None:
-    """Refuse to divide a seed's workers where their physics cannot be: all but MJX.
+def check_physics(run: Run, mesh: MeshShape, platform: str) -> None:
+    """Refuse to divide a seed's workers where their physics does not allow it: all but MJX.
 
-    Callbacks into C get every worker of a seed at once, on one device, and so may Warp.
+    Callbacks into C get all workers of a seed together, on one device, and so may Warp.
 
     Raises:
-      ConfigError: names what can be divided.
+      ConfigError: names the engine that allows it.
     """
     c_here = run.physics == "auto" and platform == "cpu"
     divisible = run.physics in ("auto", "mjx") and not c_here
-    if wanted.groups > 1 and registry.env_spec(run.env).simulated and not divisible:
+    if mesh.groups > 1 and registry.env_spec(run.env).simulated and not divisible:
         raise ConfigError(
-            f"mesh = {wanted}: groups must be 1 with physics = {run.physics}"
+            f"mesh = {mesh}: groups must be 1 with physics = {run.physics}"
             f"{', C MuJoCo on a CPU' if c_here else ''}; physics = mjx can be divided"
         )
 
 
-def largest(run: Run, devices: int, processes: int = 1) -> Shape:
+def largest_mesh(run: Run, devices: int, processes: int = 1) -> MeshShape:
     """Return the mesh of the most devices up to `devices` that divides a run among processes.
 
-    One process spreads seeds only; several also workers where that employs more devices.
+    One process shards seeds only; several also workers where that uses more devices.
 
     Raises:
       ConfigError: there is none.
     """
-    groups = divisors(worker_units(run), devices) if processes > 1 else [1]
+    groups = divisors(num_shardable_units(run), devices) if processes > 1 else [1]
     fitting = [
-        Shape(s, g)
+        MeshShape(s, g)
         for s in divisors(run.seeds, devices)
         for g in groups
         if s * g <= devices and s * g % processes == 0
@@ -107,10 +107,10 @@ def largest(run: Run, devices: int, processes: int = 1) -> Shape:
     return max(fitting, key=lambda s: (s.size, s.seeds))
 
 
-def worker_units(run: Run) -> int:
-    """Return how many parts of a seed's workers can live apart: groups, or single workers.
+def num_shardable_units(run: Run) -> int:
+    """Return into how many shards a seed's workers can be divided: groups, or single workers.
 
-    Where learning reads a replay, and not them, it is not worth it.
+    Off-policy methods are not sharded over workers.
     """
     return 1 if run.off_policy else run.workers // run.group
 

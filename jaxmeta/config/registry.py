@@ -2,7 +2,7 @@
 
 Built-ins and third parties are found through the entry-point groups `jaxmeta.environments`
 and `jaxmeta.methods`: each entry is a dict of name -> spec, in a module that imports no
-jax. A name of the form FILE.py:FUNCTION is loaded from that file when it is made.
+jax. A name of the form FILE.py:FUNCTION is loaded from that file when it is used.
 """
 
 import difflib
@@ -12,13 +12,13 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxmeta.config.user_code import is_file, with_function
+from jaxmeta.config.user_code import is_file, with_default_function
 from jaxmeta.errors import ConfigError
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 NETWORKS = ("jaxmeta.nn.options:Networks",)
-# How policies may learn, and the section of each way, of which a run has one.
-WAYS = {
+# RL algorithms, and the options section of each; a run has one of them.
+RL_SECTIONS = {
     "a2c": "jaxmeta.rl.options:A2C",
     "ppo": "jaxmeta.rl.options:PPO",
     "sac": "jaxmeta.rl.options:SAC",
@@ -26,27 +26,27 @@ WAYS = {
 
 
 class EnvSpec(NamedTuple):
-    """An environment: where its maker is, and what it changes in a Run.
+    """An environment: where its maker is, and its defaults for a Run.
 
     Attributes:
       make: "module:function" that returns an Env.
       about: one line for lists.
-      horizon: steps of an episode, so that budgets are checked early; 0: not known here.
+      horizon: steps of an episode, so that budgets are checked early; 0: unknown here.
       frames: default budget, steps per seed over all workers.
       defaults: dotted fields, or "workers" and "frames", by method name, or by "*" for all.
-      version: raised whenever a number that it produces changes.
+      version: incremented whenever a number that it produces changes.
       simulated: whether its maker takes the physics engine (`Run.physics`).
-      rl: how policies learn in it, unless a run says otherwise: "a2c" or "ppo".
-      aliases: what papers call it; a run has its own name.
-      options: "module:Class" of its own options, the section "env"; the maker takes them, too.
-      like: the environment whose rows in `jaxmeta.papers` hold for it as well.
+      rl: its default RL algorithm, "a2c" or "ppo".
+      aliases: its names in papers; a Run holds the registered name.
+      options: "module:Class" of its own options, the section "env", an argument of the maker.
+      like: the environment whose rows in `jaxmeta.papers` apply to it as well.
     """
 
     make: str
     about: str
     horizon: int = 0
     frames: int = 10_000_000
-    defaults: Mapping[str, Mapping[str, Any]] = NOTHING
+    defaults: Mapping[str, Mapping[str, Any]] = EMPTY
     version: int = 1
     rl: str = "a2c"
     simulated: bool = False
@@ -56,23 +56,24 @@ class EnvSpec(NamedTuple):
 
 
 class MethodSpec(NamedTuple):
-    """A method: where it is built, and what a Run of it has.
+    """A method: where it is built, and the sections and defaults of its Runs.
 
     Attributes:
-      name: how users call it.
+      name: as users write it.
       make: "module:function" that takes (env, run) and returns an Algorithm.
       about: one line for lists.
-      sections: "module:Class" of each section of a Run that it reads, beside those of the way
-        to learn, of the trial and of its evaluation.
+      sections: "module:Class" of each section of a Run that it reads, besides those of the RL
+        algorithm, of the trial and of its evaluation.
       defaults: dotted fields, or "workers" and "frames".
-      rl: how its policy may learn; the first where the environment's way is not among them.
+      rl: the RL algorithms that it supports; the first is used where the environment's default
+        is not among them.
     """
 
     name: str
     make: str
     about: str
     sections: tuple[str, ...] = NETWORKS
-    defaults: Mapping[str, Any] = NOTHING
+    defaults: Mapping[str, Any] = EMPTY
     rl: tuple[str, ...] = ("a2c", "ppo")
 
 
@@ -109,12 +110,12 @@ def specs(kind: str) -> dict[str, Any]:
     Raises:
       ConfigError: two entry points claim one name.
     """
-    return installed(kind) | _registered[kind]
+    return entry_point_specs(kind) | _registered[kind]
 
 
 @functools.cache
-def installed(kind: str) -> dict[str, Any]:
-    """Return the specs of all packages."""
+def entry_point_specs(kind: str) -> dict[str, Any]:
+    """Return the specs of all installed packages."""
     found: dict[str, Any] = {}
     for entry in entry_points(group=f"jaxmeta.{kind}"):
         for name, spec in entry.load().items():
@@ -129,10 +130,10 @@ def env_version(name: str) -> int | None:
 
 
 def env_name(name: str) -> str:
-    """Return the name of the environment that an alias means; others as they are."""
+    """Return the registered name of an alias; other names unchanged."""
     known = specs("environments")
-    own = [own for own, spec in known.items() if name in spec.aliases and name not in known]
-    return own[0] if own else name
+    found = [other for other, spec in known.items() if name in spec.aliases and name not in known]
+    return found[0] if found else name
 
 
 def env_spec(name: str) -> EnvSpec:
@@ -142,18 +143,18 @@ def env_spec(name: str) -> EnvSpec:
       ConfigError: an unknown name.
     """
     if is_file(name):
-        return EnvSpec(make=with_function(name), about="from a file")
+        return EnvSpec(make=with_default_function(name), about="from a file")
     return _find("environments", "env", name)
 
 
 def method_spec(name: str) -> MethodSpec:
-    """Return a method's spec; what one from a file declares, its maker says (see `resolve`).
+    """Return a method's spec, for one from a file without what its maker declares.
 
     Raises:
       ConfigError: an unknown name.
     """
     if is_file(name):
-        return MethodSpec(name, with_function(name), "from a file", rl=tuple(WAYS))
+        return MethodSpec(name, with_default_function(name), "from a file", rl=tuple(RL_SECTIONS))
     return _find("methods", "method", name)
 
 

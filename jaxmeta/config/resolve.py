@@ -1,28 +1,28 @@
-"""What a Run consists of: the sections that its parts declare, and the values they begin with."""
+"""What a Run consists of: the sections that its parts declare, and their default values."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxmeta import papers
 from jaxmeta.config import recorded_options, registry, user_code
-from jaxmeta.config.fields import before, field_names, float_names
-from jaxmeta.config.recorded_options import Recorded
+from jaxmeta.config.fields import field_names, float_names, legacy_values
+from jaxmeta.config.recorded_options import RecordedSection
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 
-COMMON = ("jaxmeta.config.options:TrialOptions", "jaxmeta.config.options:Evaluation")
-ENV = "env"  # the section of an environment's options
-UNTRACED = ("trial", "evaluation", ENV)  # what is structure, floats included
+COMMON_SECTIONS = ("jaxmeta.config.options:TrialOptions", "jaxmeta.config.options:Evaluation")
+ENV_SECTION = "env"  # the section of an environment's options
+STATIC_SECTIONS = ("trial", "evaluation", ENV_SECTION)  # not traced, floats included
 
 Classes = dict[str, type]
 Sections = tuple[tuple[str, Any], ...]
 
 
-def executed(env: str, method: str) -> tuple[registry.EnvSpec, registry.MethodSpec]:
-    """Return both specs, with what makers in files declare; the files are executed.
+def load_specs(env: str, method: str) -> tuple[registry.EnvSpec, registry.MethodSpec]:
+    """Return both specs, with the declarations of makers in files; the files are executed.
 
     Raises:
-      ConfigError: an unknown name, or no such file; nothing was executed.
+      ConfigError: an unknown name, or no such file; then nothing was executed.
     """
     for field, name, find in (
         ("env", env, registry.env_spec),
@@ -30,10 +30,10 @@ def executed(env: str, method: str) -> tuple[registry.EnvSpec, registry.MethodSp
     ):
         find(name)
         user_code.require_file(field, name)
-    return executed_env(env), executed_method(method)
+    return load_env_spec(env), load_method_spec(method)
 
 
-def executed_env(env: str) -> registry.EnvSpec:
+def load_env_spec(env: str) -> registry.EnvSpec:
     """Return an environment's spec, with the options that its maker in a file declares."""
     spec = registry.env_spec(env)
     if not user_code.is_file(env):
@@ -42,46 +42,45 @@ def executed_env(env: str) -> registry.EnvSpec:
     return spec._replace(options=getattr(user_code.load(spec.make), "options", ""))
 
 
-def executed_method(method: str) -> registry.MethodSpec:
-    """Return a method's spec, with the sections and ways that its maker in a file declares."""
+def load_method_spec(method: str) -> registry.MethodSpec:
+    """Return a method's spec, with the sections and RL algorithms of a maker in a file."""
     spec = registry.method_spec(method)
     if not user_code.is_file(method):
         return spec
     user_code.require_file("method", method)
     maker = user_code.load(spec.make)
-    ways = tuple(getattr(maker, "rl", spec.rl))
-    return spec._replace(sections=declared_by(maker), rl=ways)
+    rl = tuple(getattr(maker, "rl", spec.rl))
+    return spec._replace(sections=declared_sections(maker), rl=rl)
 
 
-def method_not_executed(method: str) -> registry.MethodSpec:
+def method_spec_without_import(method: str) -> registry.MethodSpec:
     """Return a method's spec as far as it is known without executing a file."""
     spec = registry.method_spec(method)
     return spec._replace(sections=()) if user_code.is_file(method) else spec
 
 
-def declared_by(maker: Any) -> tuple[Any, ...]:
-    """Return the sections that a method's maker names: those of networks if it names none."""
+def declared_sections(maker: Any) -> tuple[Any, ...]:
+    """Return the sections that a method's maker declares, by default those of networks."""
     return tuple(getattr(maker, "sections", registry.NETWORKS))
 
 
-def gathered(rl: str, declared: Iterable[Any], options: Any = None) -> Classes:
+def section_classes(rl: str, declared: Iterable[Any], options: Any = None) -> Classes:
     """Return the classes of a run's sections by name; `options` are its environment's.
 
     Each is a class, or "module:Class".
 
     Raises:
-      ConfigError: two sections of one name, or something that is none.
+      ConfigError: two sections of one name, or something that is no section.
     """
-    trial, evaluation = COMMON
+    trial, evaluation = COMMON_SECTIONS
     found: Classes = {}
-    for place in (trial, registry.WAYS[rl], *declared, evaluation, *([options] if options else [])):
-        owner = section_class(place)
-        if (owner.section == ENV) != (place is options):
-            raise ConfigError(
-                f'section {owner.section}: an environment\'s options are called "env"'
-            )
-        if found.setdefault(owner.section, owner) is not owner:
-            raise ConfigError(f"section {owner.section}: is there twice, in {safe_repr(owner)} too")
+    own = [options] if options else []
+    for place in (trial, registry.RL_SECTIONS[rl], *declared, evaluation, *own):
+        cls = section_class(place)
+        if (cls.section == ENV_SECTION) != (place is options):
+            raise ConfigError(f'section {cls.section}: an environment\'s options are called "env"')
+        if found.setdefault(cls.section, cls) is not cls:
+            raise ConfigError(f"section {cls.section}: is there twice, in {safe_repr(cls)} too")
     return found
 
 
@@ -91,37 +90,37 @@ def section_class(place: Any) -> Any:
     Raises:
       ConfigError: it is no section.
     """
-    owner = user_code.load(place) if isinstance(place, str) else place
-    if not isinstance(owner, type) or not isinstance(getattr(owner, "section", None), str):
+    cls = user_code.load(place) if isinstance(place, str) else place
+    if not isinstance(cls, type) or not isinstance(getattr(cls, "section", None), str):
         raise ConfigError(f"{safe_repr(place)}: must be a class made by @section(...)")
-    return owner
+    return cls
 
 
 def registered_sections() -> Classes:
-    """Return the classes of all registered methods, environments and ways; of one name, one."""
-    places = [*COMMON, *registry.WAYS.values()]
+    """Return the classes of all registered methods, environments and RL algorithms, by name."""
+    places = [*COMMON_SECTIONS, *registry.RL_SECTIONS.values()]
     for spec in registry.specs("methods").values():
         places += spec.sections
     for spec in registry.specs("environments").values():
         places += [spec.options] if spec.options else []
-    owners = [user_code.load(place) for place in dict.fromkeys(places)]
-    return {owner.section: owner for owner in reversed(owners)}
+    classes = [user_code.load(place) for place in dict.fromkeys(places)]
+    return {cls.section: cls for cls in reversed(classes)}
 
 
-def values_before() -> dict[str, Any]:
-    """Return, by dotted name, what runs did before a field of a registered section was added."""
+def registered_legacy_values() -> dict[str, Any]:
+    """Return the legacy values of all registered sections, by dotted name (see `setting`)."""
     return {
-        f"{name}.{leaf}": value
-        for name, owner in registered_sections().items()
-        for leaf, value in before(owner).items()
+        f"{name}.{field_name}": value
+        for name, cls in registered_sections().items()
+        for field_name, value in legacy_values(cls).items()
     }
 
 
 def base_values(env: str, method: str, preset: str) -> dict[str, dict[str, Any]]:
     """Return values by section ("": of the run itself).
 
-    They are the method's, the environment's, those of the papers; the last one counts. Names of
-    sections that the run does not have are for others.
+    They are the method's, the environment's, those of the papers; later ones override earlier
+    ones. Sections that the run does not have are ignored.
     """
     env_spec, method_spec = registry.env_spec(env), registry.method_spec(method)
     layers: list[Mapping[str, Any]] = [
@@ -133,74 +132,79 @@ def base_values(env: str, method: str, preset: str) -> dict[str, dict[str, Any]]
     sections: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for name, value in layer.items():
-            section, _, leaf = name.rpartition(".")
-            sections.setdefault(section, {})[leaf] = value
+            section, _, field_name = name.rpartition(".")
+            sections.setdefault(section, {})[field_name] = value
     return sections
 
 
-def filled(declared: Classes, base: Mapping[str, Mapping[str, Any]]) -> Sections:
-    """Return the declared sections with the values that they begin with."""
+def default_sections(declared: Classes, base: Mapping[str, Mapping[str, Any]]) -> Sections:
+    """Return the declared sections with their default values."""
     return tuple(
-        (name, owner(**{k: v for k, v in base.get(name, {}).items() if k in field_names(owner)}))
-        for name, owner in declared.items()
+        (name, cls(**{k: v for k, v in base.get(name, {}).items() if k in field_names(cls)}))
+        for name, cls in declared.items()
     )
 
 
-def on_record(env: str, method: str, rl: str, flat: Mapping[str, Any]) -> Sections:
+def unresolved_sections(env: str, method: str, rl: str, flat: Mapping[str, Any]) -> Sections:
     """Return the sections of a run whose files are not executed; () without such files.
 
-    Fields in `flat` of sections that nobody declares are kept as they are, if they are names
-    and values such as options have; what is neither stays unknown.
+    Fields in `flat` of undeclared sections are kept verbatim if their names and values are
+    well-formed; other fields are left out.
     """
-    of_env, of_method = user_code.is_file(env), user_code.is_file(method)
-    if not (of_env or of_method):
+    env_in_file, method_in_file = user_code.is_file(env), user_code.is_file(method)
+    if not (env_in_file or method_in_file):
         return ()
-    env_spec, method_spec = registry.env_spec(registry.env_name(env)), method_not_executed(method)
-    declared = gathered(rl, method_spec.sections, env_spec.options or None)
+    env_spec = registry.env_spec(registry.env_name(env))
+    method_spec = method_spec_without_import(method)
+    declared = section_classes(rl, method_spec.sections, env_spec.options or None)
     found: dict[str, dict[str, Any]] = {}
     for name, value in flat.items():
-        section, leaf = recorded_options.split(name) or ("", "")
-        foreign = of_env if section == ENV else of_method
+        section, field_name = recorded_options.split_name(name) or ("", "")
+        foreign = env_in_file if section == ENV_SECTION else method_in_file
         if section and foreign and section not in declared:
-            found.setdefault(section, {})[leaf] = recorded_options.accepted(name, value)
-    if sum(map(len, found.values())) > recorded_options.MOST_FIELDS:
+            found.setdefault(section, {})[field_name] = recorded_options.validate_value(name, value)
+    if sum(map(len, found.values())) > recorded_options.MAX_FIELDS:
         raise ConfigError(
-            f"config.json: must have at most {recorded_options.MOST_FIELDS} options of files"
+            f"config.json: must have at most {recorded_options.MAX_FIELDS} options of files"
         )
-    sections = dict(filled(declared, {}))
-    sections |= {name: Recorded(tuple(values.items())) for name, values in found.items()}
+    sections = dict(default_sections(declared, {}))
+    sections |= {name: RecordedSection(tuple(values.items())) for name, values in found.items()}
     order = [name.partition(".")[0] for name in flat if "." in name]
     return tuple((name, sections.pop(name)) for name in (*order, *sections) if name in sections)
 
 
-def believed(name: str, owner: type, section: Any) -> Any:
-    """Return a section as its class has it, from values that may only be on record.
+def resolve_section(name: str, cls: type, section: Any) -> Any:
+    """Return a section as an instance of its class, from one that may be a RecordedSection.
 
     Raises:
-      ConfigError: a field too many, or too few.
+      ConfigError: a superfluous field, or a missing one.
     """
-    if type(section) is owner:
+    if type(section) is cls:
         return section
-    values, names = items(section), field_names(owner)
-    values = before(owner) | values
-    for leaf in values:
-        if leaf not in names:
-            raise ConfigError(f"{name}.{leaf}: is no field of {owner.__name__}, as the code has it")
-    for leaf in names:
-        if leaf not in values:
-            raise ConfigError(f"{name}.{leaf}: missing; {owner.__name__} has it now, the run not")
-    return owner(**values)
+    values, names = section_items(section), field_names(cls)
+    values = legacy_values(cls) | values
+    for field_name in values:
+        if field_name not in names:
+            raise ConfigError(
+                f"{name}.{field_name}: is not a field of {cls.__name__} in the current code"
+            )
+    for field_name in names:
+        if field_name not in values:
+            raise ConfigError(
+                f"{name}.{field_name}: missing; {cls.__name__} has this field, the run has not"
+            )
+    return cls(**values)
 
 
-def items(section: Any) -> dict[str, Any]:
+def section_items(section: Any) -> dict[str, Any]:
     """Return a section's fields and values."""
-    if isinstance(section, Recorded):
+    if isinstance(section, RecordedSection):
         return section.fields()
     return {name: getattr(section, name) for name in field_names(section)}
 
 
-def floats(section: Any) -> list[str]:
+def float_fields(section: Any) -> list[str]:
     """Return the names of a section's floats."""
-    if isinstance(section, Recorded):
+    if isinstance(section, RecordedSection):
         return [name for name, value in section.fields().items() if isinstance(value, float)]
     return float_names(section)

@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 from jaxmeta import papers
 from jaxmeta.config import recorded_options, registry, resolve, user_code
 from jaxmeta.config.fields import (
-    before,
     check_value,
     checked,
     count,
     field_names,
     frame_count,
+    legacy_values,
     setting,
 )
-from jaxmeta.config.recorded_options import Recorded
-from jaxmeta.config.untrusted_text import read_object, safe_name, safe_repr
+from jaxmeta.config.recorded_options import RecordedSection
+from jaxmeta.config.untrusted_text import parse_json_object, safe_name, safe_repr
 from jaxmeta.errors import ConfigError
 
-MOST_UPDATES = 2**31 - 1  # they are counted in int32
-WORKERS = 16  # unless environment or method ask for others
-BASE = ("env", "method", "preset", "rl")  # what decides the sections and every value left out
+MAX_UPDATES = 2**31 - 1  # they are counted in int32
+WORKERS = 16  # by default
+BASE_FIELDS = ("env", "method", "preset", "rl")  # they select the sections and the defaults
 
 
 class ReplayBound(NamedTuple):
@@ -35,18 +35,18 @@ class ReplayBound(NamedTuple):
 
     field: str
     value: int
-    unit: int | None  # bytes of one; None: the replay holds as many items as the field says
+    unit: int | None  # bytes; None: the field is a number of items
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run, all numbers filled in.
+    """One training run with all its options.
 
-    `env`, `method`, `preset` and `rl` choose the base; fields left out keep its values. Beside
-    the fields below a run has the sections that its parts declare: those of the trial and the
-    evaluation, of the way to learn, of the method, and "env", an environment's own options.
+    `env`, `method`, `preset` and `rl` select the defaults of all other fields. Besides the
+    fields below a run has the sections that its parts declare: those of the trial and the
+    evaluation, of the RL algorithm, of the method, and "env", an environment's own options.
     `run.vae.latent` reads one of their fields, `run.get("vae")` is None where there is none, and
-    `replace` changes any of them. A file that a run made by hand names is executed for them.
+    `replace` changes any of them. Run() executes the files that `env` and `method` name.
 
     Raises:
       ConfigError: names the field, the value and what is allowed.
@@ -61,12 +61,12 @@ class Run:
     )
     rl: str = setting(
         None,
-        "how the policy learns; by default what suits env",
-        choices=tuple(registry.WAYS),
+        "the RL algorithm; by default the environment's",
+        choices=tuple(registry.RL_SECTIONS),
         before="a2c",
     )
     frames: int = frame_count(None, "environment steps per seed, over all workers")
-    seeds: int = count(1, "how many; they are 0, 1, ... and train together")
+    seeds: int = count(1, "number of seeds; they are 0, 1, ... and train together")
     workers: int = count(None, "parallel workers; a multiple of the method's group")
     train_split: str = setting(
         "train", "tasks to train on; oracle: all splits together", choices=("train", "oracle")
@@ -79,42 +79,43 @@ class Run:
         before="auto",
     )
     log_every: int = frame_count(100_000, "frames between lines of metrics.jsonl")
-    sections: resolve.Sections = field(default=())  # by name; empty: to be filled in
+    sections: resolve.Sections = field(default=())  # by name; empty: the defaults
 
     def __post_init__(self) -> None:
-        """Fill in the base's values and check everything."""
-        for name in BASE:
+        """Fill in the defaults and check everything."""
+        for name in BASE_FIELDS:
             if name != "rl" or self.rl is not None:
                 check_value(self, name)
-        self.fill("env", registry.env_name(self.env))
+        self._set("env", registry.env_name(self.env))
         if self.sections:
-            env, method = registry.env_spec(self.env), resolve.method_not_executed(self.method)
+            env = registry.env_spec(self.env)
+            method = resolve.method_spec_without_import(self.method)
         else:
-            env, method = resolve.executed(self.env, self.method)
+            env, method = resolve.load_specs(self.env, self.method)
         if self.rl is None:
-            self.fill("rl", env.rl if env.rl in method.rl else method.rl[0])
+            self._set("rl", env.rl if env.rl in method.rl else method.rl[0])
         if self.rl not in method.rl:
-            ways = " or ".join(method.rl)
-            raise ConfigError(f"rl = {self.rl!r}: {safe_name(self.method)} learns by {ways}")
-        declared = resolve.gathered(self.rl, method.sections, env.options or None)
+            supported = " or ".join(method.rl)
+            raise ConfigError(f"rl = {self.rl!r}: {safe_name(self.method)} supports {supported}")
+        declared = resolve.section_classes(self.rl, method.sections, env.options or None)
         base = resolve.base_values(self.env, self.method, self.preset)
         if self.sections:
             require_sections(self, declared)
         else:
-            self.fill("sections", resolve.filled(declared, base))
+            self._set("sections", resolve.default_sections(declared, base))
         for name, value in {"workers": WORKERS, "frames": env.frames, **base.get("", {})}.items():
             if getattr(self, name) is None:
-                self.fill(name, value)
+                self._set(name, value)
         validate(self)
         if env.horizon:
             self.updates(env.horizon)
 
-    def fill(self, name: str, value: Any) -> None:
-        """Give a field its value, while the run is being made."""
+    def _set(self, name: str, value: Any) -> None:
+        """Set a field, while the run is being made."""
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        """Return a section; this is asked only for what is no field."""
+        """Return a section; Python calls this only for what is no field."""
         for known, section in self.__dict__.get("sections", ()):
             if known == name:
                 return section
@@ -124,35 +125,35 @@ class Run:
         """Return a section, or None where the run has none of this name."""
         return dict(self.sections).get(name)
 
-    def told(self, fact: str) -> list[Any]:
-        """Return what the sections say that have a say in something: a method of this name."""
-        having = (s for _, s in self.sections if callable(getattr(type(s), fact, None)))
-        return [getattr(section, fact)(self) for section in having]
+    def section_facts(self, hook: str) -> list[Any]:
+        """Return the results of a hook, for the sections that have a method of this name."""
+        sections = (s for _, s in self.sections if callable(getattr(type(s), hook, None)))
+        return [getattr(section, hook)(self) for section in sections]
 
     @property
-    def names_files(self) -> bool:
+    def uses_code_files(self) -> bool:
         """Whether its environment or its method is code in a file, which Run() executes."""
         return user_code.is_file(self.env) or user_code.is_file(self.method)
 
     @property
     def group(self) -> int:
-        """The number of workers that mix with each other (1 if the method does not)."""
-        return next(iter(self.told("group_size")), 1)
+        """The number of workers whose latents are mixed (1 if the method mixes none)."""
+        return next(iter(self.section_facts("group_size")), 1)
 
     @property
     def real_workers(self) -> int:
-        """The number of workers that live in real tasks."""
-        return next(iter(self.told("real_workers")), self.workers)
+        """The number of workers that run in real tasks."""
+        return next(iter(self.section_facts("real_workers")), self.workers)
 
     @property
     def off_policy(self) -> bool:
-        """Whether its way to learn reads a replay, and not workers' trials as they come."""
-        return any(self.told("off_policy"))
+        """Whether its RL algorithm is off-policy: it learns from a replay buffer."""
+        return any(self.section_facts("off_policy"))
 
     @property
     def replay_bound(self) -> ReplayBound | None:
-        """What bounds a seed's replay, None without one."""
-        return next((bound for bound in self.told("replay_bound") if bound), None)
+        """The field that bounds a seed's replay, None without one."""
+        return next((bound for bound in self.section_facts("replay_bound") if bound), None)
 
     def updates(self, horizon: int) -> int:
         """Return the number of updates, `frames` rounded up; an update is one trial per worker.
@@ -167,9 +168,9 @@ class Run:
                 f" ({self.workers} workers x {self.trial.episodes} episodes x {horizon} steps)"
             )
         updates = -(-self.frames // per_update)
-        if updates > MOST_UPDATES:
+        if updates > MAX_UPDATES:
             raise ConfigError(
-                f"frames = {self.frames}: must be at most {MOST_UPDATES:,} updates of {per_update}"
+                f"frames = {self.frames}: must be at most {MAX_UPDATES:,} updates of {per_update}"
                 f" frames ({self.workers} workers x {self.trial.episodes} episodes)"
             )
         return updates
@@ -181,61 +182,63 @@ class Run:
     def replace(self, overrides: dict[str, Any]) -> "Run":
         """Return the run with dotted fields changed: `{"imagination.beta": 1.5}`."""
         for name in overrides:
-            if name in BASE:
-                raise ConfigError(f"{name}: choose it when the Run is made; it decides the base")
+            if name in BASE_FIELDS:
+                raise ConfigError(
+                    f"{name}: cannot be replaced; pass it to Run(...), it selects the defaults"
+                )
         refuse_unknown(overrides, self)
-        for name in ("frames", "workers"):  # what Run() would fill in
+        for name in ("frames", "workers"):  # Run() would fill them in
             if overrides.get(name, 0) is None:
                 raise ConfigError(f"{name} = None: must be a whole number")
         tree: dict[str, Any] = {}
         for name, value in overrides.items():
-            section, _, leaf = name.rpartition(".")
-            tree.setdefault(section, {})[leaf] = value
+            section, _, field_name = name.rpartition(".")
+            tree.setdefault(section, {})[field_name] = value
         top = tree.pop("", {})
-        sections = tuple((name, changed(s, tree.get(name, {}))) for name, s in self.sections)
+        sections = tuple((name, replace_fields(s, tree.get(name, {}))) for name, s in self.sections)
         return dataclasses.replace(self, **top, sections=sections)
 
     def with_code(self, env: Any = None, method: Any = None) -> "Run":
-        """Return the run with its code's sections in place of those that are only on record.
+        """Return the run with its code's section classes in place of every RecordedSection.
 
-        A run that was read from a folder knows the options of code in files by name and value;
-        here the code says what they are: what is handed over (an Env, a method's maker), else
-        what the run's names find, which executes files.
+        A run that was read from a folder knows the options of code in files by name and value.
+        Their classes are those of the code that is passed (an Env, a method's maker), else of
+        the files that the run names, which are executed.
 
         Raises:
-          ConfigError: a section or a field is missing, or may not be what it is.
+          ConfigError: a section or a field is missing, or has a value that is not allowed.
         """
         return self.with_env_code(env).with_method_code(method)
 
     def with_env_code(self, env: Any = None) -> "Run":
-        """Do what `with_code` does, for the environment's options."""
+        """Return the run as `with_code` does, for the environment's options only."""
         if not user_code.is_file(self.env):
             return self
         if env is None:
-            options = resolve.executed_env(self.env).options
-            return self.with_classes([options]) if options else self
+            options = resolve.load_env_spec(self.env).options
+            return self.with_section_classes([options]) if options else self
         made_with = getattr(env, "options", None)
-        return self if made_with is None else self.with_classes([type(made_with)])
+        return self if made_with is None else self.with_section_classes([type(made_with)])
 
     def with_method_code(self, method: Any = None) -> "Run":
-        """Do what `with_code` does, for the method's sections."""
+        """Return the run as `with_code` does, for the method's sections only."""
         if method is None and user_code.is_file(self.method):
-            return self.with_classes(resolve.executed_method(self.method).sections)
+            return self.with_section_classes(resolve.load_method_spec(self.method).sections)
         if hasattr(method, "sections"):
-            return self.with_classes(method.sections)
+            return self.with_section_classes(method.sections)
         return self
 
-    def with_classes(self, places: Iterable[Any]) -> "Run":
-        """Return the run whose sections of these names are of these classes."""
-        owners = {owner.section: owner for owner in map(resolve.section_class, places)}
-        for name in owners:
+    def with_section_classes(self, places: Iterable[Any]) -> "Run":
+        """Return the run with its sections as instances of these classes."""
+        classes = {cls.section: cls for cls in map(resolve.section_class, places)}
+        for name in classes:
             if self.get(name) is None:
                 raise ConfigError(
                     f"{name}: the code of {safe_name(self.method)} on {safe_name(self.env)} reads"
                     " this section, which the run lacks"
                 )
         sections = tuple(
-            (name, resolve.believed(name, owners.get(name, type(section)), section))
+            (name, resolve.resolve_section(name, classes.get(name, type(section)), section))
             for name, section in self.sections
         )
         return dataclasses.replace(self, sections=sections)
@@ -244,23 +247,27 @@ class Run:
         """Return all values under their dotted names."""
         flat = {name: getattr(self, name) for name in field_names(self)}
         for name, section in self.sections:
-            flat |= {f"{name}.{leaf}": value for leaf, value in resolve.items(section).items()}
+            flat |= {
+                f"{name}.{field_name}": value
+                for field_name, value in resolve.section_items(section).items()
+            }
         return flat
 
-    def younger(self) -> dict[str, Any]:
-        """Return, by dotted name, what runs did before some of the fields were added."""
-        told = before(Run)
+    def legacy_values(self) -> dict[str, Any]:
+        """Return its legacy values by dotted name: those of runs made before fields were added."""
+        values = legacy_values(Run)
         for name, section in self.sections:
-            told |= {f"{name}.{leaf}": value for leaf, value in before(type(section)).items()}
-        return told
+            added = legacy_values(type(section))
+            values |= {f"{name}.{field_name}": value for field_name, value in added.items()}
+        return values
 
     def traced(self) -> list[str]:
-        """Return the dotted names of numbers in the compiled step, which a sweep varies in one."""
+        """Return the dotted names of traced numbers, which a sweep varies in one program."""
         return [
-            f"{name}.{leaf}"
+            f"{name}.{field_name}"
             for name, section in self.sections
-            if name not in resolve.UNTRACED
-            for leaf in resolve.floats(section)
+            if name not in resolve.STATIC_SECTIONS
+            for field_name in resolve.float_fields(section)
         ]
 
     def to_json(self) -> str:
@@ -269,28 +276,32 @@ class Run:
 
     @staticmethod
     def from_json(text: str) -> "Run":
-        """Read what `to_json` wrote; the text may come from a stranger, and executes nothing.
+        """Read what `to_json` wrote; the text may be untrusted, and no code is executed.
 
-        Fields that are younger than the run have the value that it was made with. Sections of
-        code in a file are kept as they are on record (see `with_code`).
+        Fields added after the run was made get the value that it implicitly had. Sections of
+        code in a file become RecordedSections (see `with_code`).
 
         Raises:
           ConfigError: no JSON object, or unknown, missing, repeated or bad fields.
         """
-        flat = read_object(text, "config.json")
-        flat = {name: value for name, value in before(Run).items() if name in BASE} | flat
-        refuse_missing(BASE, flat)
-        base = {name: checked(Run, name, flat[name]) for name in BASE}
-        run = Run(**base, sections=resolve.on_record(base["env"], base["method"], base["rl"], flat))
+        flat = parse_json_object(text, "config.json")
+        legacy = legacy_values(Run)
+        flat = {name: legacy[name] for name in legacy if name in BASE_FIELDS} | flat
+        refuse_missing(BASE_FIELDS, flat)
+        base = {name: checked(Run, name, flat[name]) for name in BASE_FIELDS}
+        run = Run(
+            **base,
+            sections=resolve.unresolved_sections(base["env"], base["method"], base["rl"], flat),
+        )
         refuse_unknown(flat, run)
-        flat = run.younger() | flat
+        flat = run.legacy_values() | flat
         refuse_missing(run.fields(), flat)
-        return run.replace({name: flat[name] for name in flat if name not in BASE})
+        return run.replace({name: flat[name] for name in flat if name not in BASE_FIELDS})
 
 
-def changed(section: Any, values: dict[str, Any]) -> Any:
-    """Return a section with some values changed."""
-    if isinstance(section, Recorded):
+def replace_fields(section: Any, values: dict[str, Any]) -> Any:
+    """Return a section with some fields replaced."""
+    if isinstance(section, RecordedSection):
         return section.replace(values)
     return dataclasses.replace(section, **values) if values else section
 
@@ -311,7 +322,7 @@ def refuse_unknown(names: Iterable[str], run: Run) -> None:
 
 
 def refuse_missing(names: Iterable[str], given: dict[str, Any]) -> None:
-    """Refuse a config.json without these fields: what is left out would change with defaults.
+    """Refuse a config.json without these fields: their values would change with the defaults.
 
     Raises:
       ConfigError: names the first of them.
@@ -323,23 +334,23 @@ def refuse_missing(names: Iterable[str], given: dict[str, Any]) -> None:
 
 
 def require_sections(run: Run, declared: resolve.Classes) -> None:
-    """Refuse sections that are not those which the run's parts declare.
+    """Refuse sections other than those that the run's parts declare.
 
-    Where code is in files that were not executed, any others may be theirs.
+    Where code is in files that were not executed, further sections may be theirs.
 
     Raises:
       ConfigError: names the first.
     """
-    for name, owner in declared.items():
-        if not isinstance(run.get(name), owner):
-            raise ConfigError(f"{name} = {safe_repr(run.get(name))}: must be a {owner.__name__}")
+    for name, cls in declared.items():
+        if not isinstance(run.get(name), cls):
+            raise ConfigError(f"{name} = {safe_repr(run.get(name))}: must be a {cls.__name__}")
     for name, _ in run.sections:
-        if name not in declared and not run.names_files:
+        if name not in declared and not run.uses_code_files:
             raise ConfigError(f"{name}: {run.method} with {run.rl} has no such section")
 
 
 def validate(run: Run) -> None:
-    """Check every field alone, then what fields demand of each other.
+    """Check every field alone, then their consistency.
 
     Raises:
       ConfigError: see `Run`.
@@ -347,13 +358,13 @@ def validate(run: Run) -> None:
     for name in field_names(run):
         check_value(run, name)
     for name, section in run.sections:
-        if hasattr(Run, name) and name != resolve.ENV:
-            raise ConfigError(f"section {name}: is what every run has; choose another name")
-        for leaf, value in resolve.items(section).items():
-            if isinstance(section, Recorded):
-                recorded_options.accepted(f"{name}.{leaf}", value)
+        if hasattr(Run, name) and name != resolve.ENV_SECTION:
+            raise ConfigError(f"section {name}: is a reserved name; choose another")
+        for field_name, value in resolve.section_items(section).items():
+            if isinstance(section, RecordedSection):
+                recorded_options.validate_value(f"{name}.{field_name}", value)
             else:
-                check_value(section, leaf, f"{name}.")
+                check_value(section, field_name, f"{name}.")
     if run.physics != "auto" and not registry.env_spec(run.env).simulated:
         raise ConfigError(f"physics = {run.physics!r}: must be auto; {run.env} simulates no robot")
-    run.told("check")
+    run.section_facts("check")

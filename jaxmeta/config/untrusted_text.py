@@ -1,4 +1,4 @@
-"""Text and values of unknown origin: shown in one harmless line, read without trust."""
+"""Text and values of unknown origin: printed on one escaped line, parsed defensively."""
 
 import json
 import reprlib
@@ -6,50 +6,50 @@ from typing import Any
 
 from jaxmeta.errors import ConfigError
 
-LONGEST_JSON = 1_000_000  # characters of a file; ours have 2,000
-LONGEST_NUMBER = 100  # digits of a whole number in JSON
-LONGEST_LINE = 300  # characters of an error of someone else's
-LONGEST_SHOWN = 100  # characters of a value in an error
+MAX_JSON_LENGTH = 1_000_000  # characters of a file; ours have 2,000
+MAX_DIGITS = 100  # digits of a whole number in JSON
+MAX_LINE_LENGTH = 300  # characters of another library's error
+MAX_REPR_LENGTH = 100  # characters of a value in an error
 
 
 def safe_repr(value: Any) -> str:
     """Return a value for an error: one line, shortened, control characters escaped."""
     short = reprlib.Repr()
     short.maxlevel = 2
-    short.maxstring = short.maxother = short.maxlong = LONGEST_SHOWN
+    short.maxstring = short.maxother = short.maxlong = MAX_REPR_LENGTH
     try:
         text = short.repr(value)
     except ValueError:  # Python prints no number of more than 4,300 digits
         text = "a number of thousands of digits"
     text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+    return text if len(text) <= MAX_REPR_LENGTH else text[: MAX_REPR_LENGTH - 3] + "..."
 
 
 def one_line(text: str) -> str:
     """Return a text's first lines as one line of printable characters, shortened."""
     line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
-    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 3] + "..."
+    return line if len(line) <= MAX_LINE_LENGTH else line[: MAX_LINE_LENGTH - 3] + "..."
 
 
 def safe_name(name: Any) -> str:
-    """Return a name for an error: as it is where that is harmless, else as a value."""
-    fits = isinstance(name, str) and 0 < len(name) <= LONGEST_SHOWN and name.isprintable()
+    """Return a name for an error: unchanged where it is short and printable, else as a value."""
+    fits = isinstance(name, str) and 0 < len(name) <= MAX_REPR_LENGTH and name.isprintable()
     return name if fits else safe_repr(name)
 
 
-def read_object(text: str, where: str) -> dict[str, Any]:
+def parse_json_object(text: str, where: str) -> dict[str, Any]:
     """Return the object that a JSON text of unknown origin holds.
 
-    Whole numbers too long to be meant stay text, as converting them takes quadratic time.
+    Integers of too many digits stay text, as converting them takes quadratic time.
 
     Raises:
-      ConfigError: no JSON, no object, a name that is there twice, or far too long.
+      ConfigError: no JSON, no object, a repeated name, or far too long.
     """
 
-    def whole(digits: str) -> int | str:
-        return int(digits) if len(digits) <= LONGEST_NUMBER else digits
+    def parse_int(digits: str) -> int | str:
+        return int(digits) if len(digits) <= MAX_DIGITS else digits
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, value in pairs:
             if name in found:
@@ -57,10 +57,10 @@ def read_object(text: str, where: str) -> dict[str, Any]:
             found[name] = value
         return found
 
-    if len(text) > LONGEST_JSON:
-        raise ConfigError(f"{where}: must have at most {LONGEST_JSON:,} characters")
+    if len(text) > MAX_JSON_LENGTH:
+        raise ConfigError(f"{where}: must have at most {MAX_JSON_LENGTH:,} characters")
     try:
-        value = json.loads(text, parse_int=whole, object_pairs_hook=once)
+        value = json.loads(text, parse_int=parse_int, object_pairs_hook=reject_duplicates)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{where}: not JSON ({error})") from None
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Code by name, "module:function" or FILE.py:FUNCTION: the one place where files become code."""
+"""Code by name, "module:function" or FILE.py:FUNCTION; only this module executes files."""
 
 import hashlib
 import importlib.util
@@ -9,9 +9,9 @@ from typing import Any
 
 from jaxmeta.errors import ConfigError
 
-BEFORE_FILES = "jaxmeta.devices.seed_axis:ask_for_all"
+BEFORE_USER_CODE = "jaxmeta.devices.seed_axis:request_all_cpu_devices"
 
-_executed: dict[tuple[Path, str], ModuleType] = {}  # by place and content
+_modules: dict[tuple[Path, str], ModuleType] = {}  # by path and content
 
 
 def is_file(name: str) -> bool:
@@ -19,12 +19,12 @@ def is_file(name: str) -> bool:
     return name.rpartition(":")[0].endswith(".py") or name.endswith(".py")
 
 
-def file_of(name: str) -> Path:
-    """Return the file of a name that means FILE.py:FUNCTION."""
-    return Path(with_function(name).rpartition(":")[0])
+def source_path(name: str) -> Path:
+    """Return the path of a name of the form FILE.py:FUNCTION."""
+    return Path(with_default_function(name).rpartition(":")[0])
 
 
-def with_function(name: str) -> str:
+def with_default_function(name: str) -> str:
     """Return FILE.py:FUNCTION with the function filled in ("make")."""
     return f"{name}:make" if name.endswith(".py") else name
 
@@ -35,7 +35,7 @@ def require_file(field: str, name: str) -> None:
     Raises:
       ConfigError: there is no such file.
     """
-    path = with_function(name).rpartition(":")[0]
+    path = with_default_function(name).rpartition(":")[0]
     if is_file(name) and not Path(path).is_file():
         raise ConfigError(f"{field} = {name!r}: there is no file {path}")
 
@@ -47,24 +47,25 @@ def load(make: str) -> Any:
       ConfigError: there is no such name.
     """
     place, _, name = make.rpartition(":")
-    module = executed(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    module = load_module(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     if not hasattr(module, name):
         raise ConfigError(f"{make}: {place} has no function {name}")
     return getattr(module, name)
 
 
-def executed(path: Path) -> ModuleType:
-    """Return a file's module: executed, unless it was before with this very content.
+def load_module(path: Path) -> ModuleType:
+    """Return a file's module; it is executed, unless it was with the same content.
 
-    A file may use JAX as soon as it is executed; what must be asked of JAX before is asked first.
+    A file may use JAX as soon as it is executed, so settings that JAX reads before its first
+    use are made first.
     """
-    known = path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest()
-    if known not in _executed:
-        load(BEFORE_FILES)()
+    cache_key = path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest()
+    if cache_key not in _modules:
+        load(BEFORE_USER_CODE)()
         spec = importlib.util.spec_from_file_location(f"jaxmeta_file_{path.stem}", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses look their module up
         spec.loader.exec_module(module)
-        _executed[known] = module
-    return _executed[known]
+        _modules[cache_key] = module
+    return _modules[cache_key]

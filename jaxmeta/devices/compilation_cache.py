@@ -14,7 +14,7 @@ MOST_BYTES = 4 << 30  # beyond, JAX drops what was not used for longest; it also
 log = logging.getLogger(__name__)
 
 
-def keep_programs() -> None:
+def enable_compilation_cache() -> None:
     """Have JAX keep compiled programs in the user's cache folder, or where the user says.
 
     `JAX_COMPILATION_CACHE_DIR` names another folder, `JAX_ENABLE_COMPILATION_CACHE=false`

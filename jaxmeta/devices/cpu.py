@@ -20,16 +20,16 @@ def threads() -> str:
 
 def processor() -> str:
     """Return the processor's name."""
-    line = told("model name")
+    line = cpuinfo_line("model name")
     return line.split(":", 1)[1].strip() if line else platform.processor()
 
 
 def instructions() -> str:
     """Return what the processor says it can do; nothing where it cannot be asked."""
-    return told("flags", "Features")
+    return cpuinfo_line("flags", "Features")
 
 
-def told(*names: str) -> str:
+def cpuinfo_line(*names: str) -> str:
     """Return the first line that Linux has under one of these names, "" where it has none."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []

@@ -19,7 +19,7 @@ import numpy as np
 from jax._src.xla_bridge import backends_are_initialized  # there is no public name for it
 from jax.experimental import multihost_utils
 
-from jaxmeta.config.process_group import ALONE, Cluster, cluster
+from jaxmeta.config.process_group import SINGLE_PROCESS, Cluster, cluster
 from jaxmeta.config.untrusted_text import one_line
 from jaxmeta.env import is_key
 from jaxmeta.errors import (
@@ -33,14 +33,14 @@ from jaxmeta.errors import (
 
 # A process that was silent for so long is lost; a closed connection says it at once.
 HEARTBEAT_S = 10
-SIGNS_OF_LOSS = ("gloo", "nccl", "connection", "coordination service", "distributed service")
+PEER_LOSS_MARKERS = ("gloo", "nccl", "connection", "coordination service", "distributed service")
 ERRORS = {kind.__name__: kind for kind in (ConfigError, CheckpointError)}  # that all can share
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 U = TypeVar("U")
 
-_here = ALONE
+_here = SINGLE_PROCESS
 
 
 def join_hosts(
@@ -67,10 +67,10 @@ def join(wanted: Cluster) -> None:
     global _here
     if wanted.processes == 1:
         return
-    if backends_are_initialized() or _here != ALONE:
+    if backends_are_initialized() or _here != SINGLE_PROCESS:
         raise ConfigError("num_processes: too late; processes join once, before JAX is used")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    end_on_abort(wanted)
+    exit_on_abort(wanted)
     by_slurm = wanted.coordinator is None
     try:
         jax.distributed.initialize(
@@ -88,47 +88,47 @@ def join(wanted: Cluster) -> None:
     _here = wanted
 
 
-def end_on_abort(who: Cluster) -> None:
+def exit_on_abort(who: Cluster) -> None:
     """Have this process end like a stopped one where JAX's runtime would abort it.
 
     It aborts, from a thread of its own, when the coordinator is gone or a process silent. In
     Python that cannot be caught, and the callback that jaxlib offers instead fails (0.10.2).
     """
-    said = f"jaxmeta: process {who.process}: {lost(who)}\n".encode()
+    said = f"jaxmeta: process {who.process}: {peer_lost_message(who)}\n".encode()
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handle(number: int) -> None:
         os.write(2, said)
         os._exit(EXIT_CODE)
 
-    end_on_abort.handler = handle  # type: ignore[attr-defined]  # C keeps no reference
+    exit_on_abort.handler = handle  # type: ignore[attr-defined]  # C keeps no reference
     library = ctypes.CDLL(None)
     library.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
     library.signal.restype = ctypes.c_void_p
     library.signal(signal.SIGABRT, ctypes.cast(handle, ctypes.c_void_p))
 
 
-def count() -> int:
+def process_count() -> int:
     """Return how many processes train together."""
     return _here.processes
 
 
-def is_first() -> bool:
+def is_process_0() -> bool:
     """Whether this is process 0, which writes."""
     return _here.process == 0
 
 
-def require_alone(what: str) -> None:
+def require_single_process(what: str) -> None:
     """Refuse what is not made for several processes.
 
     Raises:
       ConfigError: there are several.
     """
-    if count() > 1:
-        raise ConfigError(f"num_processes = {count()}: must be 1 for {what}")
+    if process_count() > 1:
+        raise ConfigError(f"num_processes = {process_count()}: must be 1 for {what}")
 
 
-def lost(who: Cluster) -> str:
+def peer_lost_message(who: Cluster) -> str:
     """Return in words that another process is gone."""
     other = f"process {1 - who.process}" if who.processes == 2 else "another process"
     return (
@@ -138,7 +138,7 @@ def lost(who: Cluster) -> str:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def detect_peer_loss() -> Iterator[None]:
     """Say it clearly when a computation fails because another process is gone.
 
     Raises:
@@ -150,21 +150,21 @@ def together() -> Iterator[None]:
         raise
     except (RuntimeError, ValueError) as error:  # ValueError: what XLA makes of gloo's
         said = str(error).lower()
-        if count() == 1 or not any(sign in said for sign in SIGNS_OF_LOSS):
+        if process_count() == 1 or not any(sign in said for sign in PEER_LOSS_MARKERS):
             raise
-        raise PeerLost(f"{lost(_here)} ({one_line(str(error))})") from error
+        raise PeerLost(f"{peer_lost_message(_here)} ({one_line(str(error))})") from error
 
 
-def told(make: Callable[[], Any]) -> Any:
+def run_on_process_0(make: Callable[[], Any]) -> Any:
     """Return what `make` does on process 0 (as JSON has it) on all; others don't call it.
 
     Raises:
       ConfigError, CheckpointError: `make` did; all raise it, so that none waits for another.
     """
-    if count() == 1:
+    if process_count() == 1:
         return make()
     said: dict[str, Any] = {}
-    if is_first():
+    if is_process_0():
         try:
             said = {"value": make()}
         except tuple(ERRORS.values()) as error:
@@ -175,24 +175,24 @@ def told(make: Callable[[], Any]) -> Any:
     return said["value"]
 
 
-def by_first(make: Callable[[], T], elsewhere: U) -> T | U:
+def only_on_process_0(make: Callable[[], T], elsewhere: U) -> T | U:
     """Return what `make` does on process 0, and `elsewhere` on others.
 
     Raises:
       ConfigError, CheckpointError: `make` did, on process 0; all raise it.
     """
     made: list[T] = []
-    told(lambda: made.append(make()))
+    run_on_process_0(lambda: made.append(make()))
     return made[0] if made else elsewhere
 
 
-def shared(make: Callable[[], tuple[Any, Any]], like: Any) -> tuple[Any, Any]:
+def broadcast(make: Callable[[], tuple[Any, Any]], like: Any) -> tuple[Any, Any]:
     """Return process 0's `make()` on all: JSON, and host arrays such as `like`; None, None stay.
 
     Raises:
       ConfigError, CheckpointError: `make` did; all raise it.
     """
-    if count() == 1:
+    if process_count() == 1:
         return make()
     made: list[Any] = [None, None]
 
@@ -200,18 +200,22 @@ def shared(make: Callable[[], tuple[Any, Any]], like: Any) -> tuple[Any, Any]:
         made[:] = make()
         return made[0]
 
-    known = told(facts)
+    known = run_on_process_0(facts)
     return (None, None) if known is None else (known, broadcast_arrays(made[1], like))
 
 
-def of_first(number: int) -> int:
+def broadcast_int(number: int) -> int:
     """Return process 0's number."""
-    return int(multihost_utils.broadcast_one_to_all(np.int32(number))) if count() > 1 else number
+    return (
+        int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+        if process_count() > 1
+        else number
+    )
 
 
-def first_signal(name: str | None) -> str | None:
+def any_signal(name: str | None) -> str | None:
     """Return the signal that came to any process, None if none did; `name`: to this one."""
-    if count() == 1:
+    if process_count() == 1:
         return name
     own = np.int32(signal.Signals[name] if name else 0)
     came = [n for n in multihost_utils.process_allgather(own).tolist() if n]
@@ -220,9 +224,9 @@ def first_signal(name: str | None) -> str | None:
 
 def broadcast_bytes(own: bytes) -> bytes:
     """Return process 0's bytes."""
-    size = of_first(len(own))
+    size = broadcast_int(len(own))
     buffer = np.zeros(1 << size.bit_length(), np.uint8)  # few sizes, as each is compiled for
-    if is_first():
+    if is_process_0():
         buffer[:size] = np.frombuffer(own, np.uint8)
     return multihost_utils.broadcast_one_to_all(buffer)[:size].tobytes()
 
@@ -236,7 +240,7 @@ def broadcast_arrays(own: Any, like: Any) -> Any:
     shapes, structure = jax.tree.flatten(jax.eval_shape(plain, like))
     sizes = [x.size * x.dtype.itemsize for x in shapes]
     buffer = np.zeros(sum(sizes), np.uint8)
-    if is_first():
+    if is_process_0():
         leaves = [np.asarray(x) for x in jax.tree.leaves(plain(own))]
         buffer = np.concatenate([np.frombuffer(x.tobytes(), np.uint8) for x in leaves])
     parts = np.split(multihost_utils.broadcast_one_to_all(buffer), np.cumsum(sizes)[:-1])

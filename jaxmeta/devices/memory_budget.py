@@ -13,7 +13,7 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 
-def require_room(
+def require_memory(
     like: Any, replay: Any, seeds: int, bound: ReplayBound | None, mesh: jax.sharding.Mesh
 ) -> None:
     """Refuse a run whose state, replay included, does not fit the devices.

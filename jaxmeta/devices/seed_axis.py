@@ -11,14 +11,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxmeta.axes import GROUPS, SEEDS
-from jaxmeta.config.mesh_shape import Shape, check, check_physics, divisors, largest
+from jaxmeta.config.mesh_shape import MeshShape, check_physics, divisors, largest_mesh
 from jaxmeta.config.run import Run
 from jaxmeta.devices import hosts
 from jaxmeta.devices.cpu import cores
 from jaxmeta.errors import ConfigError
 
 
-def ask_for_devices(count: int) -> None:
+def request_cpu_devices(count: int) -> None:
     """Ask JAX for so many devices on the CPU; in vain once it has been used.
 
     And for programs that run where they are called: an environment's callbacks can hang in
@@ -29,12 +29,12 @@ def ask_for_devices(count: int) -> None:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
-def ask_for_all() -> None:
+def request_all_cpu_devices() -> None:
     """Ask JAX for a device per core, before code is executed that may use it.
 
     Whoever trains asks again, for as many as are used, which counts if JAX was not used yet.
     """
-    ask_for_devices(max(cores(), jax.config.values["jax_num_cpu_devices"]))
+    request_cpu_devices(max(cores(), jax.config.values["jax_num_cpu_devices"]))
 
 
 def seed_mesh(seeds: int) -> Mesh:
@@ -42,45 +42,39 @@ def seed_mesh(seeds: int) -> Mesh:
 
     On CPU, JAX is asked for one device per core, which must happen before its first use.
     """
-    ask_for_devices(divisor(seeds, cores()))
-    return mesh_of(Shape(divisor(seeds, len(jax.devices()))))
+    request_cpu_devices(divisor(seeds, cores()))
+    return mesh_of(MeshShape(divisor(seeds, len(jax.devices()))))
 
 
-def ask_for_mesh(run: Run, wanted: Shape | None) -> None:
-    """Ask JAX for the devices of `device_mesh` on the CPU; in vain once it has been used.
-
-    Raises:
-      ConfigError: they do not divide the run.
-    """
+def request_mesh_devices(run: Run, wanted: MeshShape | None) -> None:
+    """Ask JAX for the devices of `device_mesh` on the CPU; in vain once it has been used."""
     if wanted is None:
-        ask_for_devices(divisor(run.seeds, cores()))
+        request_cpu_devices(divisor(run.seeds, cores()))
     else:
-        check(run, wanted, hosts.count())
-        ask_for_devices(wanted.size // hosts.count())
+        request_cpu_devices(wanted.size // hosts.process_count())
 
 
-def device_mesh(run: Run, wanted: Shape | None = None) -> Mesh:
-    """Return the devices that share a run: `wanted`, or as many as can share it.
+def device_mesh(run: Run, wanted: MeshShape | None = None) -> Mesh:
+    """Return the devices that share a run: `wanted`, which divide it, or as many as can share it.
 
     One process alone spreads seeds only, as `seed_mesh` does. Several have equal shares.
 
     Raises:
-      ConfigError: they do not divide the run, or there are not so many.
+      ConfigError: there are not so many.
     """
-    ask_for_mesh(run, wanted)
     if wanted is None:
-        wanted = largest(run, len(jax.devices()), hosts.count())
+        wanted = largest_mesh(run, len(jax.devices()), hosts.process_count())
     check_physics(run, wanted, jax.default_backend())
     return mesh_of(wanted)
 
 
-def mesh_of(shape: Shape) -> Mesh:
+def mesh_of(shape: MeshShape) -> Mesh:
     """Return each process's first devices as a mesh; it has an axis of groups only if need be.
 
     Raises:
       ConfigError: there are not so many devices.
     """
-    devices, count = jax.devices(), hosts.count()
+    devices, count = jax.devices(), hosts.process_count()
     if jax.process_count() != count:
         raise ConfigError(
             f"num_processes = {count}: but JAX has {jax.process_count()}; call"
@@ -108,7 +102,7 @@ def device_names(mesh: Mesh) -> list[str]:
     return [f"{d.platform} {d.device_kind}" for d in mesh.devices.flat]
 
 
-def over_seeds(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+def map_over_seeds(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` (first argument per seed, others shared) for [seeds, ...].
 
     Each device takes its share of the seeds: at once on an accelerator, one after the
@@ -138,12 +132,12 @@ def over_seeds(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
     return mapped
 
 
-def whole(mesh: Mesh) -> Callable[[Any], Any]:
-    """Return what makes arrays of the mesh readable here: copies, if they are elsewhere, too.
+def gather(mesh: Mesh) -> Callable[[Any], Any]:
+    """Return a function that makes arrays of the mesh readable here, by copies where need be.
 
     All processes must call it for the same arrays.
     """
     if not mesh.is_multi_process:
         return lambda tree: tree
-    gather = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, P()))
-    return lambda tree: jax.tree.map(lambda x: x.addressable_data(0), gather(tree))
+    replicate = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, P()))
+    return lambda tree: jax.tree.map(lambda x: x.addressable_data(0), replicate(tree))

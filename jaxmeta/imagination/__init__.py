@@ -1,1 +1,1 @@
-"""Tasks and steps that no environment made."""
+"""Imagined tasks: rewards that a decoder generates."""

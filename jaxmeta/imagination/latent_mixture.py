@@ -15,7 +15,7 @@ from jaxmeta.imagination.options import Imagination
 
 
 class MixtureTask(NamedTuple):
-    """A real task, and the mixture that pays in its place on mixture workers."""
+    """A real task, and the mixture whose reward replaces its own on mixture workers."""
 
     task: Task
     weights: Array  # [W, L] of every worker of the group; zero on mixture workers' rows
@@ -23,7 +23,7 @@ class MixtureTask(NamedTuple):
 
 
 class MixtureState(NamedTuple):
-    """The inner state, and the belief about the task that this worker is paid by."""
+    """The inner state, and the belief over the task that generates this worker's reward."""
 
     inner: EnvState
     obs: Array  # [O] what the agent sees
@@ -46,7 +46,7 @@ class LatentMixture(Wrapper):
         return self.env.draw(key_env), self.belief.draw(key_belief)
 
     def sample_task(self, key: Key, split: str) -> Task:
-        """Return a real task; what a mixture worker is paid by is the algorithm's choice."""
+        """Refuse: mixtures are drawn per group, by the algorithm."""
         raise TypeError("a mixture task is drawn for a whole group: see `mixture_weights`")
 
     def next_task(self, key: Key, split: str, task: MixtureTask) -> MixtureTask:
@@ -65,50 +65,52 @@ class LatentMixture(Wrapper):
     def step(
         self, noise: Any, state: MixtureState, action: Array, task: MixtureTask
     ) -> tuple[MixtureState, Step]:
-        """Take a step of the real task; pay it, or what the mixed latent says of it."""
+        """Step the real task; the reward is its own, or the one decoded from the mixed latent."""
         noise_env, (noise_z, bits) = noise
         inner, step = self.env.step(noise_env, state.inner, action, task.task)
-        # The belief before this step, as every worker holds it now.
+        # The worker's belief before this step.
         q = self.belief.posterior(self.params, state.belief)
         z = sample(q, noise_z) if self.imagination.latents == "samples" else q.mean
         if self.imagination.pay == "nothing":
-            reward = self.env.reward
-            imagined = jnp.float32(reward.low if isinstance(reward, Binary) else 0.0)
+            kind = self.env.reward
+            imagined = jnp.float32(kind.low if isinstance(kind, Binary) else 0.0)
         else:
             imagined = self.imagine(task, z, state.obs, action, step.next_obs, bits)
-        paid = jnp.where(task.imagined, imagined, step.reward)
-        memory = self.belief.update(self.params, state.belief, action, step.obs, paid)
-        shaped = None if step.shaped is None else jnp.where(task.imagined, paid, step.shaped)
-        return MixtureState(inner, step.obs, memory), step._replace(reward=paid, shaped=shaped)
+        reward = jnp.where(task.imagined, imagined, step.reward)
+        memory = self.belief.update(self.params, state.belief, action, step.obs, reward)
+        shaped = None if step.shaped is None else jnp.where(task.imagined, reward, step.shaped)
+        return MixtureState(inner, step.obs, memory), step._replace(reward=reward, shaped=shaped)
 
     def imagine(
         self, task: MixtureTask, z: Array, obs: Array, action: Array, next_obs: Array, bits: Array
     ) -> Array:
-        """Return what the mixed latent says of a mixture worker's step; 0 for normal workers.
+        """Return the decoded reward of a mixture worker's step; 0 for normal workers.
 
-        What is gathered is the same for every worker, so that `vmap` computes it once per
-        group: only the steps of its `imagination.mixture` mixture workers are decoded.
+        The gathered arrays are the same for every worker, so that `vmap` computes what follows
+        once per group: only its `imagination.mixture` mixture workers' steps are decoded.
         """
-        dropping = bits if self.imagination.dropout == "on" else None
-        mine = (task.weights, obs, action, next_obs, dropping)
-        imagined, z, group = lax.all_gather((task.imagined, z, mine), WORKERS)
-        _, who = lax.top_k(imagined.astype(jnp.float32), self.imagination.mixture)  # [M]
-        weights, *steps = jax.tree.map(lambda x: x[who], group)
+        dropout_bits = bits if self.imagination.dropout == "on" else None
+        inputs = (task.weights, obs, action, next_obs, dropout_bits)
+        imagined, z, gathered = lax.all_gather((task.imagined, z, inputs), WORKERS)
+        _, mixture_workers = lax.top_k(
+            imagined.astype(jnp.float32), self.imagination.mixture
+        )  # [M]
+        weights, *steps = jax.tree.map(lambda x: x[mixture_workers], gathered)
         mixed = jnp.einsum("mkl,kl->ml", weights, z)  # (Eq. 1)
         decode = lambda z, *step: self.belief.imagine(self.params, z, *step, self.vae)
         rewards = jax.vmap(decode)(mixed, *steps)
-        return jnp.where(who == lax.axis_index(WORKERS), rewards, 0.0).sum()
+        return jnp.where(mixture_workers == lax.axis_index(WORKERS), rewards, 0.0).sum()
 
 
 def latent_mixture(
     env: Env, belief: Belief, params: Params, vae: VAE, imagination: Imagination
 ) -> Env:
-    """Return `env` with mixture workers paid by a mixture of the others' latents (LDM, 3.2).
+    """Return `env` with mixture workers rewarded by a mixture of the others' latents (LDM, 3.2).
 
-    In each step: every worker draws z ~ q_t; the group's latents are gathered over the
-    axis "workers" and mixed by the worker's weights; a mixture worker is paid what the
-    decoder says of the step in the mixed task, all others their real reward; then the
-    belief is updated with what was paid. `Step.env_reward` keeps the truth.
+    In each step: every worker draws z ~ q_t; the group's latents are gathered over the axis
+    "workers" and mixed by the worker's weights; a mixture worker receives the reward that is
+    decoded from the mixed latent, all others their real one; then the belief is updated with
+    that reward. `Step.env_reward` is the true reward.
 
     Its tasks are `MixtureTask`s, and it only works under that axis (see `collect`): outside,
     JAX raises a NameError that names the axis.
@@ -119,7 +121,7 @@ def latent_mixture(
 def mixture_weights(key: Key, imagination: Imagination, latent: int) -> tuple[Array, Array]:
     """Draw one group's mixtures (LDM, Eq. 1).
 
-    With `imagination.pay` = "worker" all weight is on one normal worker, whatever beta.
+    With `imagination.pay` = "worker" all weight is on one normal worker, for any beta.
 
     Returns:
       weights: [W, W, L]; weights[i, k, l] multiplies worker k's latent in worker i's
@@ -129,16 +131,16 @@ def mixture_weights(key: Key, imagination: Imagination, latent: int) -> tuple[Ar
     """
     n, workers = imagination.normal, imagination.normal + imagination.mixture
     key_weights, key_roles = jax.random.split(key)
-    place = jnp.arange(workers)
+    rank = jnp.arange(workers)
     if imagination.roles == "redrawn":
-        place = jax.random.permutation(key_roles, place)
-    imagined = place >= n
+        rank = jax.random.permutation(key_roles, rank)
+    imagined = rank >= n
     # Dirichlet(1) is normalised exponentials.
-    alone = imagination.pay == "worker"
-    dims = latent if imagination.weights == "per_dimension" and not alone else 1
+    single_source = imagination.pay == "worker"
+    dims = latent if imagination.weights == "per_dimension" and not single_source else 1
     raw = jax.random.exponential(key_weights, (workers, workers, dims))
     raw = jnp.where(imagined[None, :, None], 0.0, raw)
-    if alone:  # the largest of independent exponentials: each worker's as likely
+    if single_source:  # the largest of independent exponentials: each worker's as likely
         alpha = (raw == raw.max(1, keepdims=True)).astype(raw.dtype)
     else:
         alpha = imagination.beta * raw / raw.sum(1, keepdims=True) - (imagination.beta - 1) / n

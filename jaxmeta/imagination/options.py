@@ -1,4 +1,4 @@
-"""Who imagines, and what."""
+"""Options of LDM's mixture workers."""
 
 from jaxmeta.config.fields import count, section, setting
 from jaxmeta.config.run import Run
@@ -9,8 +9,8 @@ from jaxmeta.errors import ConfigError
 class Imagination:
     """LDM's mixture workers."""
 
-    normal: int = count(14, "workers per group that live in real tasks (n)")
-    mixture: int = count(2, "workers per group that live in imagined ones", low=0)
+    normal: int = count(14, "workers per group that run in real tasks (n)")
+    mixture: int = count(2, "workers per group that run in imagined ones", low=0)
     beta: float = setting(
         1.0, "range of the mixture weights; 1: convex, more: beyond the training tasks", low=0.0
     )
@@ -23,20 +23,21 @@ class Imagination:
         "samples", "what is mixed: posterior samples or means", choices=("samples", "means")
     )
     dropout: str = setting(
-        "on", "the decoder's dropout while it pays mixture workers", choices=("on", "off")
+        "on",
+        "the decoder's dropout while it generates mixture workers' rewards",
+        choices=("on", "off"),
     )
     pay: str = setting(
         "mixture",
-        "what pays mixture workers: the mixture, or as controls the latent of one random normal"
-        " worker, or nothing (always the low reward; 0 where rewards are real numbers)",
+        "source of mixture workers' rewards: the mixture, or as controls the latent of one random"
+        " normal worker, or nothing (always the low reward; 0 where rewards are real numbers)",
         choices=("mixture", "worker", "nothing"),
         before="mixture",
     )
     returns: str = setting(
         "imagined",
-        "what mixture workers' returns are made of: what paid them, or the real rewards of their"
-        " own task, while only memories see what was imagined (real; the public code of 2021 on"
-        " robots)",
+        "rewards in mixture workers' returns: the imagined ones, or the real ones of their task,"
+        " imagined ones being recurrent inputs only (real; the public code of 2021 on robots)",
         choices=("imagined", "real"),
         before="imagined",
     )
@@ -47,18 +48,18 @@ class Imagination:
     )
 
     def group_size(self, run: Run) -> int:
-        """Return how many workers mix with each other."""
+        """Return the number of workers in a group."""
         return self.normal + self.mixture
 
     def real_workers(self, run: Run) -> int:
-        """Return how many of the run's workers live in real tasks."""
+        """Return how many of the run's workers run in real tasks."""
         return run.workers // run.group * self.normal
 
     def check(self, run: Run) -> None:
-        """Refuse groups that the workers cannot form.
+        """Check that workers divide into groups.
 
         Raises:
-          ConfigError: says what does not fit.
+          ConfigError: names the fields that are inconsistent.
         """
         if self.mixture >= run.workers:
             raise ConfigError(

@@ -1,7 +1,7 @@
 """Action distributions: the only module that imports distrax.
 
 A distribution is described by the policy's outputs: (logits,) for discrete actions, (mean,
-log-std) for real ones. Noise is drawn ahead of a rollout; zero noise gives the mode.
+log-std) for continuous ones. Noise is drawn ahead of a rollout; zero noise gives the mode.
 """
 
 import distrax

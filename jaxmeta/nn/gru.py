@@ -105,10 +105,10 @@ def gru_unroll(params: Params, x: Array, start: Array, keep: Array) -> Array:
 
 
 @jax.custom_vjp
-def gru_replay(params: Params, x: Array, hs: Array, keep: Array) -> Array:
-    """Return `hs`, differentiably: `gru_unroll` where its result is already known.
+def gru_with_known_states(params: Params, x: Array, hs: Array, keep: Array) -> Array:
+    """Return `hs`, differentiably: `gru_unroll` where its result is known.
 
-    The rollout of an on-policy method has computed the hidden states with these very
+    The rollout of an on-policy method has computed the hidden states with the same
     parameters, so the update need not repeat the forward scan.
 
     Args:
@@ -133,9 +133,9 @@ def _backward(
     transposed = jnp.concatenate([params["wh"][gate].T for gate in GATES])
 
     def step(dh: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
-        g_after, kept, z, towards = inputs
+        g_after, kept, z, to_gates = inputs
         dh = (dh + g_after) * kept[:, None]
-        return dh * z + (jnp.tile(dh, (1, len(GATES))) * towards) @ transposed, dh
+        return dh * z + (jnp.tile(dh, (1, len(GATES))) * to_gates) @ transposed, dh
 
     dstart, dh = scan(step, jnp.zeros_like(hs[0]), (g[1:], keep, z, stacked), reverse=True)
     d_hidden = {gate: dh * to_hidden[gate] for gate in GATES}
@@ -165,11 +165,11 @@ def _unroll_backward(saved: Any, g: Array) -> tuple:
     return d_params, dx, dstart, None
 
 
-def _replay_forward(params: Params, x: Array, hs: Array, keep: Array) -> tuple[Array, Any]:
+def _known_states_forward(params: Params, x: Array, hs: Array, keep: Array) -> tuple[Array, Any]:
     return hs, (params, x, hs, keep)
 
 
-def _replay_backward(saved: Any, g: Array) -> tuple:
+def _known_states_backward(saved: Any, g: Array) -> tuple:
     params, x, hs, keep = saved
     gates = _gates(_inputs(params, x), _hidden(params, hs[:-1]))  # all steps in one product
     d_params, dx, _ = _backward(params, x, hs, keep, gates, g)
@@ -177,4 +177,4 @@ def _replay_backward(saved: Any, g: Array) -> tuple:
 
 
 gru_unroll.defvjp(_unroll_forward, _unroll_backward)
-gru_replay.defvjp(_replay_forward, _replay_backward)
+gru_with_known_states.defvjp(_known_states_forward, _known_states_backward)

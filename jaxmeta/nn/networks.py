@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax.core import unfreeze
 
 from jaxmeta.env import Array, Box, Discrete, Env, Key
-from jaxmeta.nn.gru import affine, gru_replay, gru_step, gru_unroll, init_gru
+from jaxmeta.nn.gru import affine, gru_step, gru_unroll, gru_with_known_states, init_gru
 from jaxmeta.nn.options import Networks
 
 
@@ -22,7 +22,7 @@ def pytorch_uniform(key: Key, shape: tuple[int, ...], fan_in: int) -> Array:
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
-def unit_rows(key: Key, shape: tuple[int, int]) -> Array:
+def unit_norm_init(key: Key, shape: tuple[int, int]) -> Array:
     """Draw a kernel [inputs, outputs] whose incoming weights have unit norm per output."""
     kernel = jax.random.normal(key, shape)
     return kernel / jnp.linalg.norm(kernel, axis=0, keepdims=True)
@@ -46,7 +46,7 @@ class Encoder(nn.Module):
     """The recurrent encoder of variBAD and LDM: (a_t, s_{t+1}, r_{t+1}) to a Gaussian.
 
     Inputs are raw; the state carries the episode's end flag. The prior, before any step,
-    is the heads' reading of a zero hidden state: learnable and the same for every task.
+    is the heads applied to a zero hidden state: learnable and the same for every task.
     """
 
     action_space: Discrete | Box
@@ -88,14 +88,14 @@ class Encoder(nn.Module):
 
     def replay(self, action: Array, obs: Array, reward: Array, keep: Array, hs: Array) -> Array:
         """Return `hs` [T + 1, B, H], the rollout's own hidden states, differentiably."""
-        return gru_replay(unfreeze(self.gru), self.inputs(action, obs, reward), hs, keep)
+        return gru_with_known_states(unfreeze(self.gru), self.inputs(action, obs, reward), hs, keep)
 
     def posterior(self, h: Array) -> tuple[Array, Array]:
         """Return mean and logvar, [..., head] each."""
         return self.mean(h), self.logvar(h)
 
     def everything(self, action: Array, obs: Array, reward: Array) -> tuple[Array, Array]:
-        """Touch every parameter, for `init`."""
+        """Call every layer, so that `init` creates all parameters."""
         return self.posterior(self.step(self.begin(), action, obs, reward))
 
 
@@ -121,7 +121,7 @@ class Policy(nn.Module):
         self.value_head = Linear(1)
 
     def inputs(self, obs: Array, latent: tuple[Array, Array]) -> Array:
-        """Return what both stacks read, [..., D]."""
+        """Return the inputs of both stacks, [..., D]."""
         parts = [obs.astype(jnp.float32), *latent] if self.sees_obs else latent
         return jnp.concatenate(parts, axis=-1)
 
@@ -143,7 +143,7 @@ class Policy(nn.Module):
         return self.value_head(x)[..., 0]
 
     def everything(self, obs: Array, latent: tuple[Array, Array]) -> tuple:
-        """Touch every parameter, for `init`."""
+        """Call every layer, so that `init` creates all parameters."""
         return self.act(obs, latent), self.value(obs, latent)
 
 
@@ -155,25 +155,25 @@ class UnitRows(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [..., D] to [..., F]."""
-        kernel = self.param("kernel", unit_rows, (x.shape[-1], self.features))
+        kernel = self.param("kernel", unit_norm_init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return affine(x, kernel, bias)
 
 
-def call(module: nn.Module, params: Any, *args: Any, method: str = "__call__") -> Any:
+def apply(module: nn.Module, params: Any, *args: Any, method: str = "__call__") -> Any:
     """Apply a module's method: the only place where flax is called with parameters."""
     return module.apply(params, *args, method=method)
 
 
 def as_vector(action: Array, space: Discrete | Box) -> Array:
-    """Return an action as float32: one-hot where it is discrete, unless it is that already."""
+    """Return an action as float32: one-hot where it is discrete, unless it is already."""
     if isinstance(space, Discrete) and jnp.issubdtype(action.dtype, jnp.integer):
         return jax.nn.one_hot(action, space.n)
     return action.astype(jnp.float32)
 
 
 def example_action(env: Env) -> Array:
-    """Return some action of the environment, to initialise networks with."""
+    """Return an action of the environment, to initialise networks with."""
     if isinstance(env.action_space, Discrete):
         return jnp.zeros((), jnp.int32)
     return jnp.zeros(env.action_space.shape)

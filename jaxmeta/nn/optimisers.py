@@ -26,40 +26,40 @@ def descend(
     return optax.apply_updates(params, updates), state
 
 
-def part(params: Params, groups: tuple[str, ...]) -> Params:
-    """Return some of the parameter groups."""
+def select_groups(params: Params, groups: tuple[str, ...]) -> Params:
+    """Return these parameter groups."""
     return {name: params[name] for name in groups}
 
 
-def repeat(
+def repeat_steps(
     count: Array, step: Callable[[Any, Key], tuple[Any, Metrics]], carry: Any, key: Key
 ) -> tuple[Any, Metrics]:
     """Take `count` steps, each with a key of its own; return their metrics' means, or 0."""
     like = jax.eval_shape(step, carry, key)[1]
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+    zero_metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
 
-    def once(i: Array, state: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
+    def body(i: Array, state: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
         carry, total = state
         carry, metrics = step(carry, jax.random.fold_in(key, i))
         return carry, jax.tree.map(jnp.add, total, metrics)
 
-    carry, total = lax.fori_loop(0, count, once, (carry, nothing))
+    carry, total = lax.fori_loop(0, count, body, (carry, zero_metrics))
     return carry, jax.tree.map(lambda x: x / jnp.maximum(count, 1), total)
 
 
-def descend_often(
+def gradient_steps(
     count: Array,
     loss: Callable[[Params, Key], tuple[Array, Metrics]],
     optimiser: optax.GradientTransformation,
-    own: Params,
+    trainable: Params,
     opt: optax.OptState,
     key: Key,
 ) -> tuple[tuple[Params, optax.OptState], Metrics]:
-    """Take `count` steps down the gradient of a loss of `own`; return metrics as `repeat` does."""
+    """Take `count` gradient steps on a loss of `trainable`; metrics are those of `repeat_steps`."""
 
-    def improve(carry: tuple[Params, optax.OptState], key: Key) -> tuple[Any, Metrics]:
-        own, opt = carry
-        grads, metrics = jax.grad(loss, has_aux=True)(own, key)
-        return descend(optimiser, grads, opt, own), metrics
+    def train_step(carry: tuple[Params, optax.OptState], key: Key) -> tuple[Any, Metrics]:
+        trainable, opt = carry
+        grads, metrics = jax.grad(loss, has_aux=True)(trainable, key)
+        return descend(optimiser, grads, opt, trainable), metrics
 
-    return repeat(count, improve, (own, opt), key)
+    return repeat_steps(count, train_step, (trainable, opt), key)

@@ -1,6 +1,6 @@
 """Running mean and variance, of observations and of discounted returns.
 
-Statistics are frozen while a rollout is collected, and take in all of it afterwards: what
+Statistics are frozen while a rollout is collected, and updated with all of it afterwards: what
 the policy saw in a step does not depend on the order of workers.
 """
 
@@ -13,7 +13,7 @@ from jax import lax
 from jaxmeta.env import Array
 
 LIMIT = 10.0  # normalised numbers are clipped to +-LIMIT
-TINY = 1e-8  # added to variances
+EPS = 1e-8  # added to variances
 
 
 class Statistics(NamedTuple):
@@ -24,13 +24,13 @@ class Statistics(NamedTuple):
     weight: Array  # [] samples so far
 
 
-def no_samples(shape: tuple[int, ...]) -> Statistics:
+def init_statistics(shape: tuple[int, ...]) -> Statistics:
     """Return mean 0 and variance 1, with next to no weight."""
     return Statistics(jnp.zeros(shape), jnp.ones(shape), jnp.float32(1e-4))
 
 
-def merge(statistics: Statistics, samples: Array) -> Statistics:
-    """Return the statistics with samples [..., D] taken in, as if all had come at once.
+def update_statistics(statistics: Statistics, samples: Array) -> Statistics:
+    """Return the statistics updated with samples [..., D], as if all had come at once.
 
     Source: Chan et al. 1979, the parallel algorithm.
     """
@@ -48,16 +48,16 @@ def merge(statistics: Statistics, samples: Array) -> Statistics:
 
 
 def standardise(statistics: Statistics, x: Array) -> Array:
-    """Return (x - mean) / deviation, clipped, [..., D]."""
-    scale = lax.rsqrt(statistics.var + TINY)
+    """Return (x - mean) / standard deviation, clipped, [..., D]."""
+    scale = lax.rsqrt(statistics.var + EPS)
     shape = (1,) * (x.ndim - statistics.mean.ndim) + statistics.mean.shape
     centred = x - statistics.mean.reshape(shape)
     return jnp.clip(centred * scale.reshape(shape), -LIMIT, LIMIT)
 
 
-def scale_down(statistics: Statistics, reward: Array) -> Array:
-    """Return rewards divided by the deviation of returns, clipped; their mean stays."""
-    return jnp.clip(reward * lax.rsqrt(statistics.var + TINY), -LIMIT, LIMIT)
+def scale_by_return_std(statistics: Statistics, reward: Array) -> Array:
+    """Return rewards divided by the standard deviation of returns, clipped, not centred."""
+    return jnp.clip(reward * lax.rsqrt(statistics.var + EPS), -LIMIT, LIMIT)
 
 
 def running_returns(reward: Array, over: Array, gamma: Array | float) -> Array:
@@ -71,9 +71,9 @@ def running_returns(reward: Array, over: Array, gamma: Array | float) -> Array:
     return lax.scan(step, jnp.zeros_like(reward[0]), (reward, over))[1]
 
 
-def merge_returns(
+def update_return_statistics(
     statistics: Statistics, reward: Array, over: Array, gamma: Array | float
 ) -> Statistics:
-    """Return the statistics with the running returns of a rollout [T, W] taken in."""
+    """Return the statistics updated with the running returns of a rollout [T, W]."""
     by_worker = jax.vmap(running_returns, in_axes=(1, 1, None))
-    return merge(statistics, by_worker(reward, over, gamma))
+    return update_statistics(statistics, by_worker(reward, over, gamma))

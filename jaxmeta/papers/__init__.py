@@ -11,11 +11,11 @@ PRESETS = ("paper", "reference")
 
 
 def rows(preset: str, envs: Sequence[str], method: str) -> list[Mapping[str, Any]]:
-    """Return the fields of all rows that hold, in the order in which they count.
+    """Return the fields of all rows that apply, lowest precedence first.
 
     Args:
-      preset: what "reference" says comes behind what "paper" says.
-      envs: an environment's names, the one that it is like first.
+      preset: rows of "reference" override those of "paper".
+      envs: the environment's names, with that of the one it is like first.
       method: a method's name.
     """
     return [

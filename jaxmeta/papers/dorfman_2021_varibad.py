@@ -1,13 +1,13 @@
 """Offline meta-RL (BOReL; Dorfman et al. 2021): its online form, variBAD with SAC.
 
 Numbers are those of the public code: five trials of each of five tasks between updates, all
-tasks' trials read by encoder and critics alike. Our trials come from 25 different tasks.
+tasks' trials are read by encoder and critics alike. Our trials come from 25 different tasks.
 """
 
 from jaxmeta.papers.lee_2021_ldm import ROBOTS, SWITCHING
 from jaxmeta.papers.row import ANY, Row
 
-# What stands behind everything that an environment says.
+# Method defaults, of lower precedence than the environment's.
 DEFAULTS = Row(
     "paper",
     (ANY,),
@@ -41,7 +41,7 @@ ROWS = (
             "vae.dropout": 0.0,
             "vae.updates": 20,
         },
-        "public code of BOReL, and where it says nothing, that of variBAD on robots (see"
+        "public code of BOReL, and what it leaves open, that of variBAD on robots (see"
         " `lee_2021_ldm`); the budget is that of MoSS",
     ),
 )

@@ -1,8 +1,8 @@
 """Latent Dynamics Mixture (Lee & Chung 2021), and the authors' public code (October 2022).
 
-The code has configurations of RL2, variBAD and LDM for the gridworld and three robot tasks. What
-all methods have in common in one of them stands with the environment; here is in what they differ,
-and, as the preset `reference`, where the code goes another way than the paper.
+The code has configurations of RL2, variBAD and LDM for the gridworld and three robot tasks. The
+settings that all methods share there are the environment's defaults; here are the differences, and,
+as the preset `reference`, where the code deviates from the paper.
 """
 
 from jaxmeta.papers.row import ANY, Row
@@ -91,14 +91,15 @@ ROWS = (
         ROBOTS,
         (ANY,),
         {"ppo.update": "episode", "ppo.credit": "episode"},
-        "public code: on robots an update is an episode of 200 steps, without credit from the next",
+        "public code: on robots an update is an episode of 200 steps, without bootstrapping"
+        " across its end",
     ),
     Row(
         "reference",
         ROBOTS,
         ("rl2",),
         {"ppo.memory": "cleared"},
-        "public code: RL2 begins each update with an empty memory",
+        "public code: RL2 starts each update with an empty memory",
     ),
     Row(
         "reference",

@@ -1,4 +1,4 @@
-"""What a row of published settings is."""
+"""A row of published settings."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ class Row(NamedTuple):
     """Settings that a source publishes for some environments and methods.
 
     Attributes:
-      preset: the preset that they belong to; "reference" changes what "paper" says.
+      preset: the preset that they belong to; "reference" overrides "paper".
       envs: names of environments, or ANY for all.
       methods: names of methods, or ANY for all.
       fields: dotted fields of a Run, or "workers" and "frames", and their values.
-      source: where they stand, in words.
+      source: where they are published.
     """
 
     preset: str

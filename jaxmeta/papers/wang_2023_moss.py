@@ -1,8 +1,8 @@
 """MoSS (Wang et al. 2023): meta-RL by task inference and self-supervision.
 
 Its table of hyper-parameters has three columns: Cheetah-Vel, Cheetah-Multi-Task and ML1 Push. The
-first column's numbers are the general defaults of `inference`, `sac` and `replay`; rows below say
-what differs from them. How often to evaluate is ours.
+first column's numbers are the general defaults of `inference`, `sac` and `replay`; rows below
+hold the differences. How often to evaluate is ours.
 """
 
 from jaxmeta.papers.lee_2021_ldm import ROBOTS, SWITCHING
@@ -10,7 +10,7 @@ from jaxmeta.papers.row import ANY, Row
 
 EPISODE = {"frames": 3_000_000, "trial.episodes": 1, "evaluation.every": 60_000}
 
-# What stands behind everything that an environment says.
+# Method defaults, of lower precedence than the environment's.
 DEFAULTS = Row(
     "paper",
     (ANY,),
@@ -21,7 +21,7 @@ DEFAULTS = Row(
 
 
 def multi_task(training: int, components: int) -> dict[str, object]:
-    """Return the fields where tasks differ in kind: a worker for each training task."""
+    """Return the settings where tasks differ in kind: a worker for each training task."""
     return {
         "frames": 42_000_000,
         "workers": training,

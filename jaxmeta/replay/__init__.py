@@ -1,1 +1,1 @@
-"""What is remembered of trials, and how it is drawn again."""
+"""Replay buffers: their rows, and sampling from them."""

@@ -1,4 +1,4 @@
-"""Whole trials as replay keeps them for a belief's training."""
+"""Whole trials as the replay stores them for a belief's training."""
 
 from typing import NamedTuple
 
@@ -10,29 +10,29 @@ from jaxmeta.env import Array, Env
 from jaxmeta.nn.networks import example_action, example_obs
 
 
-class Replayed(NamedTuple):
-    """What the belief is trained on: trials, [T] for one worker, trajectory-major in replay."""
+class ElboTrial(NamedTuple):
+    """A trial that the ELBO reads, [T] for one worker; the replay is trajectory-major."""
 
     obs: Array  # [T, O]
     action: Array  # [T]
     reward: Array  # [T]
     next_obs: Array  # [T, O]
     seen: Array  # [T, O]
-    valid: Array  # [T] False behind the end of a trial that ended early
+    valid: Array  # [T] False after the end of a trial that ended early
 
 
-def replayed(tr: Transition) -> Replayed:
-    """Return what replay keeps of transitions [T, W], trajectory-major: [W, T].
+def elbo_trials(tr: Transition) -> ElboTrial:
+    """Return transitions [T, W] as trials, trajectory-major: [W, T].
 
     Only the first trial of each worker counts; the rest is marked invalid.
     """
     valid = jnp.cumsum(tr.over, axis=0) - tr.over == 0
-    kept = Replayed(tr.obs, tr.action, tr.reward, tr.next_obs, tr.seen, valid)
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), kept)
+    trials = ElboTrial(tr.obs, tr.action, tr.reward, tr.next_obs, tr.seen, valid)
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), trials)
 
 
-def replayed_like(env: Env) -> Replayed:
-    """Return arrays of the shapes and dtypes that one worker's trial has in replay."""
+def elbo_trial_like(env: Env) -> ElboTrial:
+    """Return arrays of the shapes and dtypes of one worker's trial."""
     obs, action = example_obs(env), example_action(env)
-    step = Replayed(obs, action, jnp.zeros(()), obs, obs, jnp.zeros((), bool))
+    step = ElboTrial(obs, action, jnp.zeros(()), obs, obs, jnp.zeros((), bool))
     return jax.tree.map(lambda x: jnp.zeros((env.horizon, *x.shape), x.dtype), step)

@@ -1,4 +1,4 @@
-"""What off-policy methods remember: rows of steps with task numbers, and windows of them."""
+"""The rows of off-policy methods' replay: steps with their task's id; windows of them."""
 
 from typing import Any, NamedTuple
 
@@ -8,40 +8,40 @@ import jax.numpy as jnp
 from jaxmeta.agent import Transition
 from jaxmeta.env import Array, Env, Key, Step
 from jaxmeta.nn.networks import example_action, example_obs
-from jaxmeta.replay.elbo_trials import Replayed
+from jaxmeta.replay.elbo_trials import ElboTrial
 
 
-class Recorded(NamedTuple):
-    """A worker's steps [T], each observation once; in the replay each is a row.
+class OffPolicyRow(NamedTuple):
+    """A worker's steps [T], each observation once: a row of the replay.
 
     It holds several trials of one task where some ended early.
     """
 
-    obs: Array  # [T + 1, O] what it saw before each step, and behind the last
+    obs: Array  # [T + 1, O] before each step, and after the last
     action: Array  # [T, A]
     reward: Array  # [T]
-    discount: Array  # [T] 0 where no value may be bootstrapped; a time limit is no such place
+    discount: Array  # [T] 0 where no value may be bootstrapped; 1 at a time limit
     last: Array  # [T] bool: an episode ended
-    cut: Array  # [T] bool: what was seen next does not follow from this step
-    task: Array  # [] the task's number
+    cut: Array  # [T] bool: the next observation is not this step's successor
+    task: Array  # [] the task's id
     shaped: Array | None = None  # [T] what policies learn from, if not from `reward`
 
 
 class Window(NamedTuple):
-    """The steps [S] before some moment of a row."""
+    """The steps [S] before a time step of a row."""
 
     obs: Array  # [S + 1, O]
     action: Array  # [S, A]
     reward: Array  # [S]
     last: Array  # [S] bool
-    keep: Array  # [S] 0 where memory is emptied behind a step: before the row, at a trial's end
-    real: Array  # [S] bool: not before the row's start
+    keep: Array  # [S] 0 where memory is reset after a step: before the row, at a trial's end
+    valid: Array  # [S] bool: not before the row's start
     task: Array  # []
 
 
-def recorded(tr: Transition, tasks: Array) -> Recorded:
-    """Return what is remembered of transitions [T, W] of tasks numbered [W], a row per worker."""
-    rows = Recorded(
+def to_rows(tr: Transition, tasks: Array) -> OffPolicyRow:
+    """Return transitions [T, W] as rows, one per worker; `tasks` [W] are the tasks' ids."""
+    rows = OffPolicyRow(
         obs=jnp.concatenate([tr.obs, tr.seen[-1:]]),
         action=tr.action,
         reward=tr.reward,
@@ -54,26 +54,26 @@ def recorded(tr: Transition, tasks: Array) -> Recorded:
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), rows)._replace(task=tasks)
 
 
-def replayed(rows: Recorded) -> Replayed:
-    """Return rows [n] as the trials that variBAD's ELBO reads; of each row the first trial."""
+def rows_to_trials(rows: OffPolicyRow) -> ElboTrial:
+    """Return rows [n] as trials for variBAD's ELBO; of each row the first trial."""
     after = rows.obs[:, 1:]
     valid = jnp.cumsum(rows.cut, axis=1) - rows.cut == 0
-    return Replayed(rows.obs[:, :-1], rows.action, rows.reward, after, after, valid)
+    return ElboTrial(rows.obs[:, :-1], rows.action, rows.reward, after, after, valid)
 
 
-def recorded_like(env: Env) -> Recorded:
-    """Return arrays of the shapes and dtypes that one row has."""
+def row_like(env: Env) -> OffPolicyRow:
+    """Return arrays of the shapes and dtypes of one row."""
     steps = env.horizon
-    several = lambda x, n: jnp.zeros((n, *x.shape), x.dtype)
-    number, no = jnp.zeros(steps), jnp.zeros(steps, bool)
-    obs = several(example_obs(env), steps + 1)
-    action = several(example_action(env), steps)
+    stack = lambda x, n: jnp.zeros((n, *x.shape), x.dtype)
+    number, false = jnp.zeros(steps), jnp.zeros(steps, bool)
+    obs = stack(example_obs(env), steps + 1)
+    action = stack(example_action(env), steps)
     shaped = None if step_like(env).shaped is None else number
-    return Recorded(obs, action, number, number, no, no, jnp.zeros((), jnp.int32), shaped)
+    return OffPolicyRow(obs, action, number, number, false, false, jnp.zeros((), jnp.int32), shaped)
 
 
 def step_like(env: Env) -> Step:
-    """Return the shapes of what a step of an environment returns."""
+    """Return the shapes of an environment's Step."""
 
     def first_step(key: Key) -> Step:
         task = env.sample_task(key, env.splits[0])
@@ -83,17 +83,17 @@ def step_like(env: Env) -> Step:
     return jax.eval_shape(first_step, jax.random.key(0))
 
 
-def window(row: Recorded, end: Array | int, length: int) -> Window:
-    """Return the `length` steps of a row before step `end` (up to T); it may begin before it."""
+def window(row: OffPolicyRow, end: Array | int, length: int) -> Window:
+    """Return the `length` steps of a row before step `end` (up to T)."""
     t = end - length + jnp.arange(length + 1)
-    real = t[:-1] >= 0
-    seen = jnp.maximum(t, 0)
-    at = seen[:-1]
-    keep = (real & ~row.cut[at]).astype(jnp.float32)
-    return Window(row.obs[seen], row.action[at], row.reward[at], row.last[at], keep, real, row.task)
+    valid = t[:-1] >= 0
+    t = jnp.maximum(t, 0)
+    at = t[:-1]
+    keep = (valid & ~row.cut[at]).astype(jnp.float32)
+    return Window(row.obs[t], row.action[at], row.reward[at], row.last[at], keep, valid, row.task)
 
 
-def windows(rows: Recorded, ends: Array, length: int) -> Window:
+def windows(rows: OffPolicyRow, ends: Array, length: int) -> Window:
     """Return a window of each of the rows [n], before steps `ends` [n]: [S, n], tasks [n]."""
     axes = Window._make((1, 1, 1, 1, 1, 1, 0))
     return jax.vmap(window, in_axes=(0, 0, None), out_axes=axes)(rows, ends, length)

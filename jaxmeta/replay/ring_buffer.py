@@ -1,4 +1,4 @@
-"""A replay of trials, as a pytree: what is kept of them, and where."""
+"""A replay buffer of trials, as a pytree."""
 
 from typing import Any, NamedTuple
 
@@ -15,31 +15,31 @@ class Trajectories(NamedTuple):
     seen: Array  # [] trajectories offered so far
 
 
-class Room(NamedTuple):
-    """How much of trials is kept, and what is when there is no more room."""
+class ReplaySpec(NamedTuple):
+    """The replay's capacity, and what happens when it is full."""
 
-    trials: int
+    capacity: int  # trials
     mode: str  # "ring" or "frozen", see `add`
 
 
 def empty(example: Any, capacity: int) -> Trajectories:
-    """Return a replay with room for `capacity` items like `example` (arrays or shapes)."""
+    """Return an empty replay of `capacity` items like `example` (arrays or shapes)."""
     data = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
     return Trajectories(data, jnp.zeros((), jnp.int32))
 
 
-def add(replay: Trajectories, rows: Any, mode: str, wanted: Array | bool = True) -> Trajectories:
-    """Store rows [n, ...]: over the oldest ("ring"), or only while there is room ("frozen").
+def add(replay: Trajectories, rows: Any, mode: str, enabled: Array | bool = True) -> Trajectories:
+    """Store rows [n, ...]: over the oldest ("ring"), or only until it is full ("frozen").
 
-    Nothing happens unless they are `wanted`, [].
+    No-op unless `enabled`, [].
     """
     leaves = jax.tree.leaves(rows)
     capacity = jax.tree.leaves(replay.data)[0].shape[0]
-    n = jnp.where(wanted, leaves[0].shape[0], 0)
+    n = jnp.where(enabled, leaves[0].shape[0], 0)
     slot = replay.seen + jnp.arange(leaves[0].shape[0])
     if mode == "ring":
         slot = slot % capacity
-    slot = jnp.where(wanted, slot, capacity)  # beyond the end: dropped
+    slot = jnp.where(enabled, slot, capacity)  # beyond the end: dropped
     store = lambda data, row: data.at[slot].set(row, mode="drop")
     seen = replay.seen + n
     # A ring's counter wraps, keeping its slot and the fact that it is full.

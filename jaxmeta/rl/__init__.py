@@ -1,1 +1,1 @@
-"""How a policy learns: A2C, PPO, SAC, and the loops around them."""
+"""Policy learning: A2C, PPO, SAC, and the on-policy and off-policy loops around them."""

@@ -6,13 +6,20 @@ import optax
 from jaxmeta.agent import Params, Transition
 from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.env import Array, Key
-from jaxmeta.nn.cache_blocks import average
-from jaxmeta.nn.optimisers import by_group, descend, part
-from jaxmeta.nn.running_statistics import no_samples
+from jaxmeta.nn.cache_blocks import blockwise_mean
+from jaxmeta.nn.optimisers import by_group, descend, select_groups
+from jaxmeta.nn.running_statistics import init_statistics
 from jaxmeta.rl.actor_critic import Evaluated, Recurrent
-from jaxmeta.rl.gae import targets
+from jaxmeta.rl.gae import advantages_and_returns
 from jaxmeta.rl.options import A2C
-from jaxmeta.rl.policy_learner import GROUPS, Learned, Loss, PolicyLearner, Relabel, unchanged
+from jaxmeta.rl.policy_learner import (
+    GROUPS,
+    Loss,
+    PolicyLearner,
+    PolicyLearnerState,
+    Relabel,
+    unchanged,
+)
 from jaxmeta.rollout import Rollout
 
 
@@ -22,11 +29,11 @@ def a2c_loss(evaluated: Evaluated, tr: Transition, hp: A2C) -> tuple[Array, dict
     0.5 mean (R - V)^2 - mean A log pi - c mean H, with generalised advantages A from the
     same values, not normalised, and R = A + V.
     """
-    advantage, returns = targets(evaluated, tr, hp)
-    return loss_towards(evaluated, advantage, returns, hp)
+    advantage, returns = advantages_and_returns(evaluated, tr, hp)
+    return loss_from_returns(evaluated, advantage, returns, hp)
 
 
-def loss_towards(
+def loss_from_returns(
     evaluated: Evaluated, advantage: Array, returns: Array, hp: A2C
 ) -> tuple[Array, dict[str, Array]]:
     """Return the loss for given advantages and returns [T, W], and its parts."""
@@ -38,7 +45,7 @@ def loss_towards(
 
 
 def policy_optimiser(hp: A2C) -> optax.GradientTransformation:
-    """Return RMSprop as in PyTorch: eps beside the root, clipped by the group's norm."""
+    """Return RMSprop as in PyTorch: eps outside the square root, clipped by the group's norm."""
     return optax.chain(
         optax.clip_by_global_norm(hp.max_grad_norm),
         optax.rmsprop(
@@ -63,32 +70,36 @@ def a2c_learner(
 ) -> PolicyLearner:
     """Return one step of gradient descent per rollout, by default on the A2C loss.
 
-    A loss given in its place may have workers meet, and sees all of them at once.
+    Another loss may mix workers, so it gets the whole batch.
     """
 
-    def plain(params: Params, rollout: Rollout, key: Key, hp: Hyper) -> tuple[Array, Metrics]:
+    def default_loss(
+        params: Params, rollout: Rollout, key: Key, hp: Hyper
+    ) -> tuple[Array, Metrics]:
         return a2c_loss(net.evaluate(params, rollout), relabel(rollout.transitions), hp.a2c)
 
-    chosen = loss or plain
+    loss_fn = loss or default_loss
 
     def optimiser(hp: Hyper) -> optax.GradientTransformation:
         return by_group({"encoder": encoder_optimiser(hp.a2c), "policy": policy_optimiser(hp.a2c)})
 
-    def init(params: Params, hp: Hyper) -> Learned:
-        return Learned(optimiser(hp).init(part(params, GROUPS)), no_samples(()))
+    def init(params: Params, hp: Hyper) -> PolicyLearnerState:
+        return PolicyLearnerState(
+            optimiser(hp).init(select_groups(params, GROUPS)), init_statistics(())
+        )
 
     def learn(
-        params: Params, learned: Learned, rollout: Rollout, key: Key, hp: Hyper
-    ) -> tuple[Params, Learned, Metrics]:
-        own = part(params, GROUPS)
+        params: Params, learned: PolicyLearnerState, rollout: Rollout, key: Key, hp: Hyper
+    ) -> tuple[Params, PolicyLearnerState, Metrics]:
+        trainable = select_groups(params, GROUPS)
 
         def gradient(rollout: Rollout) -> tuple[Params, Metrics]:
-            of = lambda own: chosen(params | own, rollout, key, hp)
-            return jax.grad(of, has_aux=True)(own)
+            loss_of = lambda trainable: loss_fn(params | trainable, rollout, key, hp)
+            return jax.grad(loss_of, has_aux=True)(trainable)
 
-        grads, metrics = gradient(rollout) if loss else average(gradient, rollout)
-        own, opt = descend(optimiser(hp), grads, learned.opt, own)
+        grads, metrics = gradient(rollout) if loss else blockwise_mean(gradient, rollout)
+        trainable, opt = descend(optimiser(hp), grads, learned.opt, trainable)
         metrics |= {"grad_norm": optax.tree.norm(grads)}
-        return params | own, learned._replace(opt=opt), metrics
+        return params | trainable, learned._replace(opt=opt), metrics
 
     return PolicyLearner(init, learn)

@@ -24,7 +24,7 @@ def gae(
 
     Args:
       reward, value, discount: [T]; discount is 0 where nothing follows, else 1.
-      cut: [T] bool, steps that have no advantage, so that no credit crosses them.
+      cut: [T] bool, steps whose advantage is 0, which cuts the recursion there.
       bootstrap: [] the value after the last step.
       gamma, lam: [] discount per step and decay of the multi-step mixture.
     """
@@ -41,7 +41,9 @@ def gae(
     return advantages
 
 
-def targets(evaluated: Evaluated, tr: Transition, hp: A2C | PPO) -> tuple[Array, Array]:
+def advantages_and_returns(
+    evaluated: Evaluated, tr: Transition, hp: A2C | PPO
+) -> tuple[Array, Array]:
     """Return generalised advantages A and returns R = A + V, [T, W], without gradients."""
     value, bootstrap = lax.stop_gradient((evaluated.value, evaluated.bootstrap))
     reward = learning_reward(tr)

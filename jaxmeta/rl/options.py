@@ -1,4 +1,4 @@
-"""How a policy may learn, a section for each way."""
+"""Options of the RL algorithms, a section for each."""
 
 from jaxmeta.config.fields import count, section, setting, units
 from jaxmeta.config.run import Run
@@ -15,8 +15,9 @@ class A2C:
     gae_lambda: float = setting(0.95, "decay of generalised advantages", low=0.0, high=1.0)
     credit: str = setting(
         "trial",
-        "how far it reaches back: over a trial's episodes, or not beyond an episode that ended at"
-        " its time limit, whose last step has no advantage (episode; the public code on robots)",
+        "whether returns and advantages cross episode boundaries within a trial, or are cut at an"
+        " episode's time limit, whose last step has no advantage (episode; the public code on"
+        " robots)",
         choices=("trial", "episode"),
         before="trial",
     )
@@ -24,7 +25,7 @@ class A2C:
     entropy_coef: float = setting(0.1, "weight of the entropy bonus", low=0.0)
     max_grad_norm: float = setting(0.5, "largest gradient norm, per parameter group", low=0.0)
     rmsprop_decay: float = setting(0.99, "decay of the mean square", low=0.0, below=1.0)
-    rmsprop_eps: float = setting(1e-5, "added to the root, not under it", low=0.0)
+    rmsprop_eps: float = setting(1e-5, "added outside the square root", low=0.0)
 
 
 @section("ppo")
@@ -37,40 +38,44 @@ class PPO:
     gae_lambda: float = setting(0.9, "decay of generalised advantages", low=0.0, high=1.0)
     credit: str = setting(
         "trial",
-        "how far it reaches back: over a trial's episodes, or not beyond an episode that ended at"
-        " its time limit, whose last step has no advantage (episode; the public code on robots)",
+        "whether returns and advantages cross episode boundaries within a trial, or are cut at an"
+        " episode's time limit, whose last step has no advantage (episode; the public code on"
+        " robots)",
         choices=("trial", "episode"),
         before="trial",
     )
     update: str = setting(
         "trial",
-        "when policy and belief learn: after each trial, or after each of its episodes (the public"
-        " code on robots)",
+        "when policy and belief are updated: after each trial, or after each of its episodes (the"
+        " public code on robots)",
         choices=("trial", "episode"),
         before="trial",
     )
     memory: str = setting(
         "kept",
-        "where an update begins in the middle of a trial, memories are computed anew from what was"
-        " lived, or emptied (cleared; the public code's RL2)",
+        "where an update begins in the middle of a trial, hidden states are recomputed from the"
+        " trial so far, or reset (cleared; the public code's RL2)",
         choices=("kept", "cleared"),
         before="kept",
     )
     epochs: int = count(2, "passes over an update's steps")
     minibatches: int = count(4, "gradient steps per pass")
-    clip: float = setting(0.1, "range of the ratio and of the value's change", low=0.0)
+    clip: float = setting(0.1, "clipping range of the ratio and of the value's change", low=0.0)
     value_coef: float = setting(0.5, "weight of the value loss", low=0.0)
     entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0.0)
     max_grad_norm: float = setting(0.5, "largest gradient norm, per parameter group", low=0.0)
     normalise_obs: bool = setting(
-        True, "whether a policy that sees observations sees them by running mean and deviation"
+        True,
+        "whether a policy that sees observations sees them normalised by their running mean and"
+        " standard deviation",
     )
     normalise_rewards: bool = setting(
-        True, "whether rewards are divided by the running deviation of discounted returns"
+        True,
+        "whether rewards are divided by the running standard deviation of discounted returns",
     )
 
     def check(self, run: Run) -> None:
-        """Refuse memories that no update could empty.
+        """Check that `memory = cleared` can have an effect.
 
         Raises:
           ConfigError: no update begins in the middle of a trial.
@@ -88,23 +93,23 @@ class SAC:
 
     learning_rate: float = setting(3e-4, "of actor, critics and a learned temperature", low=0.0)
     gamma: float = setting(0.99, "discount", low=0.0, high=1.0)
-    polyak: float = setting(0.005, "step of the target critics (tau)", low=0.0, high=1.0)
+    polyak: float = setting(0.005, "Polyak step of the target critics (tau)", low=0.0, high=1.0)
     temperature: float = setting(
-        0.2, "weight of the entropy; where it is learned, its first value", low=1e-6
+        0.2, "weight of the entropy; where it is learned, its initial value", low=1e-6
     )
     entropy: str = setting(
         "fixed",
-        "the temperature stays, or is learned towards an entropy of -1 per action (learned)",
+        "the temperature is fixed, or learned for an entropy of -1 per action dimension (learned)",
         choices=("fixed", "learned"),
     )
     reward_scale: float = setting(1.0, "factor on rewards", low=0.0)
     max_grad_norm: float = setting(0.5, "largest gradient norm, of actor and of critics", low=0.0)
     layers: tuple[int, ...] = units((300, 300, 300), "hidden layers of actor and critics")
-    obs_embedding: int = units(32, "units that observations are embedded in; 0: none", low=0)
-    belief_embedding: int = units(32, "units that beliefs are embedded in; 0: none", low=0)
+    obs_embedding: int = units(32, "units of the observation embedding; 0: none", low=0)
+    belief_embedding: int = units(32, "units of the belief embedding; 0: none", low=0)
     updates: int = count(2048, "gradient steps per update")
     batch: int = count(256, "transitions per gradient step")
 
     def off_policy(self, run: Run) -> bool:
-        """Return that it learns from a replay, and not from workers' trials as they come."""
+        """Return True: it learns from a replay buffer."""
         return True

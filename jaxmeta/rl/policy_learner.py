@@ -1,4 +1,4 @@
-"""What a way to learn a policy from rollouts is; `a2c` and `ppo` are two."""
+"""The interface of on-policy learners, which `a2c` and `ppo` implement."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,27 +14,27 @@ from jaxmeta.rollout import Rollout
 GROUPS = ("encoder", "policy")  # the parameters that RL trains
 
 
-class Learned(NamedTuple):
-    """What learning remembers beside the parameters."""
+class PolicyLearnerState(NamedTuple):
+    """The optimiser state, and the statistics of returns."""
 
     opt: optax.OptState
     returns: Statistics  # of discounted returns, in the environment's reward
 
 
 class PolicyLearner(NamedTuple):
-    """A way to learn; `params` may hold other groups, which stay as they are.
+    """Trains the policy; other groups of `params` are unchanged.
 
     Attributes:
-      init: (params, hp) -> Learned.
+      init: (params, hp) -> PolicyLearnerState.
       learn: (params, learned, rollout [T, W], key, hp) -> (params, learned, metrics).
     """
 
-    init: Callable[[Params, Hyper], Learned]
-    learn: Callable[..., tuple[Params, Learned, Metrics]]
+    init: Callable[[Params, Hyper], PolicyLearnerState]
+    learn: Callable[..., tuple[Params, PolicyLearnerState, Metrics]]
 
 
 Loss = Callable[[Params, Rollout, Key, Hyper], tuple[Array, Metrics]]
-Relabel = Callable[[Transition], Transition]  # with the rewards that returns are made of
+Relabel = Callable[[Transition], Transition]  # with the rewards that returns are computed from
 
 
 def unchanged(tr: Transition) -> Transition:

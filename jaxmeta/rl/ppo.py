@@ -12,19 +12,24 @@ from jaxmeta.agent import Params, learning_reward
 from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key
-from jaxmeta.nn.optimisers import by_group, descend, part
-from jaxmeta.nn.running_statistics import merge, merge_returns, no_samples, scale_down
-from jaxmeta.rl.actor_critic import Recurrent, Sequences, sequences
-from jaxmeta.rl.gae import targets
+from jaxmeta.nn.optimisers import by_group, descend, select_groups
+from jaxmeta.nn.running_statistics import (
+    init_statistics,
+    scale_by_return_std,
+    update_return_statistics,
+    update_statistics,
+)
+from jaxmeta.rl.actor_critic import NetworkInputs, Recurrent, network_inputs
+from jaxmeta.rl.gae import advantages_and_returns
 from jaxmeta.rl.options import PPO
-from jaxmeta.rl.policy_learner import GROUPS, Learned, PolicyLearner, Relabel, unchanged
+from jaxmeta.rl.policy_learner import GROUPS, PolicyLearner, PolicyLearnerState, Relabel, unchanged
 from jaxmeta.rollout import Rollout
 
-SMALL = 1e-5  # added to the advantages' deviation
+EPS = 1e-5  # added to the advantages' standard deviation
 
 
 class Batch(NamedTuple):
-    """What does not change during an update's epochs, [n] samples each."""
+    """What is fixed during an update's epochs, [n] samples each."""
 
     log_prob: Array  # of the actions taken, by the policy that took them
     value: Array
@@ -32,12 +37,12 @@ class Batch(NamedTuple):
     returns: Array
 
 
-Mix = Callable[[Sequences, Batch, Key, Hyper], tuple[Sequences, Batch]]
+Mix = Callable[[NetworkInputs, Batch, Key, Hyper], tuple[NetworkInputs, Batch]]
 
 
 def normalised(advantage: Array) -> Array:
-    """Return advantages with mean 0 and sample deviation 1 over the whole batch."""
-    return (advantage - advantage.mean()) / (advantage.std(ddof=1) + SMALL)
+    """Return advantages with mean 0 and sample standard deviation 1 over the whole batch."""
+    return (advantage - advantage.mean()) / (advantage.std(ddof=1) + EPS)
 
 
 def ppo_loss(
@@ -46,22 +51,22 @@ def ppo_loss(
     """Return the loss over [n] samples, and its parts.
 
     policy: -mean min(rho A, clip(rho, 1 - c, 1 + c) A); value: half the mean of the larger of
-    two Huber losses, of V and of V kept within c of its old value; c_v value - c_e entropy.
+    two Huber losses, of V and of V clipped to within c of its old value; c_v value - c_e entropy.
     """
     ratio = jnp.exp(log_prob - batch.log_prob)
-    clipped = jnp.clip(ratio, 1.0 - hp.clip, 1.0 + hp.clip)
-    policy_loss = -jnp.minimum(ratio * batch.advantage, clipped * batch.advantage).mean()
-    near = batch.value + jnp.clip(value - batch.value, -hp.clip, hp.clip)
-    far, kept = (optax.losses.huber_loss(v, batch.returns) for v in (value, near))
-    value_loss = 0.5 * jnp.maximum(far, kept).mean()
+    clipped_ratio = jnp.clip(ratio, 1.0 - hp.clip, 1.0 + hp.clip)
+    policy_loss = -jnp.minimum(ratio * batch.advantage, clipped_ratio * batch.advantage).mean()
+    clipped_value = batch.value + jnp.clip(value - batch.value, -hp.clip, hp.clip)
+    unclipped, clipped = (optax.losses.huber_loss(v, batch.returns) for v in (value, clipped_value))
+    value_loss = 0.5 * jnp.maximum(unclipped, clipped).mean()
     entropy = entropy.mean()
     loss = policy_loss + hp.value_coef * value_loss - hp.entropy_coef * entropy
     parts = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
     return loss, parts | {"clipped": (jnp.abs(ratio - 1.0) > hp.clip).mean()}
 
 
-def orders(key: jax.Array, samples: int, hp: PPO) -> Array:
-    """Return which samples each gradient step reads, [epochs * minibatches, n]."""
+def minibatch_indices(key: jax.Array, samples: int, hp: PPO) -> Array:
+    """Return the samples of each gradient step, [epochs * minibatches, n]."""
     shuffled = jax.vmap(lambda key: jax.random.permutation(key, samples))
     size = samples // hp.minibatches
     order = shuffled(jax.random.split(key, hp.epochs))
@@ -75,8 +80,8 @@ def adam(learning_rate: Array | float, hp: PPO) -> optax.GradientTransformation:
     )
 
 
-def some(batch: Batch, which: Array) -> Batch:
-    """Return some of a flat batch's samples."""
+def take(batch: Batch, which: Array) -> Batch:
+    """Return the samples `which` of a flat batch."""
     return jax.tree.map(lambda x: x[which], batch)
 
 
@@ -88,63 +93,73 @@ def ppo_learner(
     groups: tuple[str, ...] = GROUPS,
     relabel: Relabel = unchanged,
 ) -> PolicyLearner:
-    """Return PPO: several steps per rollout, each on a part of it.
+    """Return PPO: several minibatch steps per rollout.
 
-    Every gradient step encodes whole trials anew and reads some of their steps; where the
-    encoder is not among the groups that are trained, the rollout's memories stay as they
-    are. Old log-probabilities and values, advantages and returns stay. `mix` may change
-    what is learned from, before advantages are normalised.
+    Every gradient step re-encodes whole trials and reads some of their steps; where the encoder
+    is not among the trained groups, the rollout's hidden states are used. Old log-probabilities
+    and values, advantages and returns are fixed. `mix` may change inputs and batch before
+    advantages are normalised.
     """
-    sections = run.ppo
+    options = run.ppo
 
     def optimiser(hp: Hyper) -> optax.GradientTransformation:
         rates = {"encoder": hp.ppo.encoder_learning_rate, "policy": hp.ppo.learning_rate}
         return by_group({name: adam(rates[name], hp.ppo) for name in groups})
 
-    def init(params: Params, hp: Hyper) -> Learned:
-        return Learned(optimiser(hp).init(part(params, groups)), no_samples(()))
+    def init(params: Params, hp: Hyper) -> PolicyLearnerState:
+        return PolicyLearnerState(
+            optimiser(hp).init(select_groups(params, groups)), init_statistics(())
+        )
 
     def learn(
-        params: Params, learned: Learned, rollout: Rollout, key: Key, hp: Hyper
-    ) -> tuple[Params, Learned, Metrics]:
+        params: Params, learned: PolicyLearnerState, rollout: Rollout, key: Key, hp: Hyper
+    ) -> tuple[Params, PolicyLearnerState, Metrics]:
         tr = rollout.transitions
-        true = tr.env_reward if tr.shaped is None else tr.shaped
-        returns = merge_returns(learned.returns, true, tr.over, hp.ppo.gamma)
+        true_reward = tr.env_reward if tr.shaped is None else tr.shaped
+        return_statistics = update_return_statistics(
+            learned.returns, true_reward, tr.over, hp.ppo.gamma
+        )
         reward = learning_reward(relabel(tr))
-        if sections.normalise_rewards:
-            reward = scale_down(returns, reward)
+        if options.normalise_rewards:
+            reward = scale_by_return_std(return_statistics, reward)
         old = lax.stop_gradient(net.evaluate(params, rollout))
-        advantage, towards = targets(old, tr._replace(reward=reward, shaped=None), hp.ppo)
-        read, batch = sequences(env, rollout), Batch(old.log_prob, old.value, advantage, towards)
+        advantage, returns = advantages_and_returns(
+            old, tr._replace(reward=reward, shaped=None), hp.ppo
+        )
+        inputs = network_inputs(env, rollout)
+        batch = Batch(old.log_prob, old.value, advantage, returns)
         key_mix, key_order = jax.random.split(key)
         if mix:
-            read, batch = mix(read, batch, key_mix, hp)
+            inputs, batch = mix(inputs, batch, key_mix, hp)
         batch = batch._replace(advantage=normalised(batch.advantage))
         flat = jax.tree.map(lambda x: x.reshape(-1), batch)
 
-        def loss(own: Params, which: Array) -> tuple[Array, Metrics]:
+        def loss(trainable: Params, which: Array) -> tuple[Array, Metrics]:
             if "encoder" in groups:
-                now = net.unroll(params | own, read, tr.action)
+                evaluated = net.unroll(params | trainable, inputs, tr.action)
             else:
-                now = net.evaluate(params | own, rollout)
+                evaluated = net.evaluate(params | trainable, rollout)
             log_prob, value, entropy = (
-                x.reshape(-1)[which] for x in (now.log_prob, now.value, now.entropy)
+                x.reshape(-1)[which]
+                for x in (evaluated.log_prob, evaluated.value, evaluated.entropy)
             )
-            return ppo_loss(log_prob, value, entropy, some(flat, which), hp.ppo)
+            return ppo_loss(log_prob, value, entropy, take(flat, which), hp.ppo)
 
-        def descend_once(carry: Any, which: Array) -> tuple[Any, Metrics]:
-            own, opt = carry
-            grads, metrics = jax.grad(loss, has_aux=True)(own, which)
-            own, opt = descend(optimiser(hp), grads, opt, own)
-            return (own, opt), metrics | {"grad_norm": optax.tree.norm(grads)}
+        def train_step(carry: Any, which: Array) -> tuple[Any, Metrics]:
+            trainable, opt = carry
+            grads, metrics = jax.grad(loss, has_aux=True)(trainable, which)
+            trainable, opt = descend(optimiser(hp), grads, opt, trainable)
+            return (trainable, opt), metrics | {"grad_norm": optax.tree.norm(grads)}
 
         samples = flat.advantage.size
-        steps = orders(key_order, samples, sections)
-        (own, opt), metrics = lax.scan(descend_once, (part(params, groups), learned.opt), steps)
-        params = params | own
+        steps = minibatch_indices(key_order, samples, options)
+        (trainable, opt), metrics = lax.scan(
+            train_step, (select_groups(params, groups), learned.opt), steps
+        )
+        params = params | trainable
         if "obs_statistics" in params:
-            seen = merge(params["obs_statistics"], tr.obs.astype(jnp.float32))
-            params |= {"obs_statistics": seen}
-        return params, Learned(opt, returns), jax.tree.map(jnp.mean, metrics)
+            updated = update_statistics(params["obs_statistics"], tr.obs.astype(jnp.float32))
+            params |= {"obs_statistics": updated}
+        return params, PolicyLearnerState(opt, return_statistics), jax.tree.map(jnp.mean, metrics)
 
     return PolicyLearner(init, learn)

@@ -1,7 +1,7 @@
-"""Soft actor-critic (Haarnoja et al. 2018) for policies that see a belief beside the observation.
+"""Soft actor-critic (Haarnoja et al. 2018) for policies that see the observation and a belief.
 
-Two critics, whose smaller estimate counts; an actor whose Gaussian is squashed by tanh; a
-temperature that stays, or is learned. Every transition has a weight.
+Clipped double-Q: the minimum of two critics; an actor whose Gaussian is squashed by tanh; a
+temperature that is fixed, or learned. Every transition has a weight.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from jaxmeta.agent import Params
 from jaxmeta.algorithm import Metrics
 from jaxmeta.env import Array, Box, Env, Key
 from jaxmeta.errors import ConfigError
-from jaxmeta.nn.networks import Linear, call, example_action, example_obs
-from jaxmeta.nn.optimisers import by_group, descend, part
+from jaxmeta.nn.networks import Linear, apply, example_action, example_obs
+from jaxmeta.nn.optimisers import by_group, descend, select_groups
 from jaxmeta.rl.options import SAC
 
-LOG_STD = (-20.0, 2.0)  # range of the actor's log-deviation
+LOG_STD = (-20.0, 2.0)  # range of the actor's log standard deviation
 GROUPS = ("actor", "critics")
 
 
@@ -35,20 +35,20 @@ class Batch(NamedTuple):
     next_obs: Array  # [n, O]
     next_belief: Array  # [n, F]
     discount: Array  # [n] 0 where no value may be bootstrapped
-    weight: Array  # [n] of its errors; 1: as it is
+    weight: Array  # [n] of its errors
 
 
-class Learned(NamedTuple):
-    """What learning remembers beside the parameters."""
+class SACState(NamedTuple):
+    """Target critics, temperature and optimiser states."""
 
-    targets: Params  # the critics', slowly following
+    targets: Params  # of the critics, an exponential moving average
     log_temperature: Array  # []
     opt: optax.OptState
     temperature_opt: optax.OptState
 
 
 class Squashed(NamedTuple):
-    """Actions and how likely they are."""
+    """Actions and their log-probabilities."""
 
     action: Array  # [..., A]
     log_prob: Array  # [...] of the density over actions in [-1, 1]
@@ -60,18 +60,18 @@ class SoftActorCritic(NamedTuple):
     Attributes:
       init: (key, belief entries) -> params.
       act: (params, obs, belief, noise) -> action, for any leading axes; zero noise: the mode.
-      start: (params, hp) -> Learned.
+      init_state: (params, hp) -> SACState.
       learn: (params, learned, Batch, key, hp) -> (params, learned, metrics), a gradient step.
     """
 
     init: Callable[[Key, int], Params]
     act: Callable[[Params, Array, Array, Array], Array]
-    start: Callable[[Params, SAC], Learned]
-    learn: Callable[..., tuple[Params, Learned, Metrics]]
+    init_state: Callable[[Params, SAC], SACState]
+    learn: Callable[..., tuple[Params, SACState, Metrics]]
 
 
 class Stack(nn.Module):
-    """ReLU layers on [embedded] observations, beliefs, and whatever comes after them."""
+    """An MLP on [embedded] observations, beliefs and further inputs."""
 
     sizes: SAC
     outputs: int
@@ -89,7 +89,7 @@ class Stack(nn.Module):
 
 
 def squash(outputs: Array, noise: Array) -> Squashed:
-    """Return tanh of a Gaussian's sample, from its mean and log-deviation [..., 2 A].
+    """Return tanh of a Gaussian's sample, from its mean and log standard deviation [..., 2 A].
 
     log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)) does not vanish in rounding.
     """
@@ -97,35 +97,37 @@ def squash(outputs: Array, noise: Array) -> Squashed:
     log_std = jnp.clip(log_std, *LOG_STD)
     u = mean + jnp.exp(log_std) * noise
     normal = -0.5 * (noise**2 + jnp.log(2 * jnp.pi)) - log_std
-    slope = 2 * (jnp.log(2.0) - u - nn.softplus(-2 * u))
-    return Squashed(jnp.tanh(u), (normal - slope).sum(-1))
+    log_det = 2 * (jnp.log(2.0) - u - nn.softplus(-2 * u))
+    return Squashed(jnp.tanh(u), (normal - log_det).sum(-1))
 
 
-def real_actions(env: Env) -> Box:
+def continuous_actions(env: Env) -> Box:
     """Return the environment's action space.
 
     Raises:
       ConfigError: actions are discrete.
     """
     if not isinstance(env.action_space, Box):
-        raise ConfigError("rl = 'sac': needs an environment with real actions; these are discrete")
+        raise ConfigError(
+            "rl = 'sac': needs an environment with continuous actions; these are discrete"
+        )
     return env.action_space
 
 
-def soft_actor_critic(env: Env, sizes: SAC) -> SoftActorCritic:
-    """Return SAC for an environment with real actions.
+def soft_actor_critic(env: Env, options: SAC) -> SoftActorCritic:
+    """Return SAC for an environment with continuous actions.
 
     Actions fill the space's bounds, or [-1, 1] where it has none.
 
     Raises:
       ConfigError: actions are discrete.
     """
-    space = real_actions(env)
+    space = continuous_actions(env)
     bounded = abs(space.low) < float("inf") and abs(space.high) < float("inf")
     low, high = (space.low, space.high) if bounded else (-1.0, 1.0)
     middle, half = (low + high) / 2, (high - low) / 2
     (actions,) = space.shape
-    actor, critic = Stack(sizes, 2 * actions), Stack(sizes, 1)
+    actor, critic = Stack(options, 2 * actions), Stack(options, 1)
 
     def optimiser(hp: SAC) -> optax.GradientTransformation:
         clipped = optax.chain(
@@ -142,61 +144,61 @@ def soft_actor_critic(env: Env, sizes: SAC) -> SoftActorCritic:
         }
 
     def act(params: Params, obs: Array, belief: Array, noise: Array) -> Array:
-        outputs = call(actor, params["actor"], obs, belief)
+        outputs = apply(actor, params["actor"], obs, belief)
         return middle + half * squash(outputs, noise).action
 
-    def values(critics: Params, obs: Array, belief: Array, action: Array) -> list[Array]:
+    def q_values(critics: Params, obs: Array, belief: Array, action: Array) -> list[Array]:
         """Return both critics' values [n] of actions in [-1, 1]."""
-        return [call(critic, p, obs, belief, action)[..., 0] for p in critics]
+        return [apply(critic, p, obs, belief, action)[..., 0] for p in critics]
 
-    def start(params: Params, hp: SAC) -> Learned:
-        own = part(params, GROUPS)
+    def init_state(params: Params, hp: SAC) -> SACState:
+        trainable = select_groups(params, GROUPS)
         log_temperature = jnp.log(hp.temperature)
-        of_temperature = optax.adam(hp.learning_rate).init(log_temperature)
+        temperature_opt = optax.adam(hp.learning_rate).init(log_temperature)
         targets = jax.tree.map(jnp.copy, params["critics"])  # an array is donated once only
-        return Learned(targets, log_temperature, optimiser(hp).init(own), of_temperature)
+        return SACState(targets, log_temperature, optimiser(hp).init(trainable), temperature_opt)
 
     def learn(
-        params: Params, learned: Learned, batch: Batch, key: Key, hp: SAC
-    ) -> tuple[Params, Learned, Metrics]:
+        params: Params, learned: SACState, batch: Batch, key: Key, hp: SAC
+    ) -> tuple[Params, SACState, Metrics]:
         temperature = jnp.exp(learned.log_temperature)
         noise, next_noise = jax.random.normal(key, (2, *batch.action.shape))
-        outputs = call(actor, params["actor"], batch.next_obs, batch.next_belief)
+        outputs = apply(actor, params["actor"], batch.next_obs, batch.next_belief)
         after = squash(outputs, next_noise)
-        worth = values(learned.targets, batch.next_obs, batch.next_belief, after.action)
-        soft = jnp.minimum(*worth) - temperature * after.log_prob
-        towards = hp.reward_scale * batch.reward + hp.gamma * batch.discount * soft
-        towards = lax.stop_gradient(towards)
-        taken = (batch.action - middle) / half
+        next_q = q_values(learned.targets, batch.next_obs, batch.next_belief, after.action)
+        next_v = jnp.minimum(*next_q) - temperature * after.log_prob
+        target_q = hp.reward_scale * batch.reward + hp.gamma * batch.discount * next_v
+        target_q = lax.stop_gradient(target_q)
+        unit_action = (batch.action - middle) / half
 
-        def losses(own: Params) -> tuple[Array, Metrics]:
-            found = values(own["critics"], batch.obs, batch.belief, taken)
+        def losses(trainable: Params) -> tuple[Array, Metrics]:
+            q_pred = q_values(trainable["critics"], batch.obs, batch.belief, unit_action)
             critic_loss = jnp.stack(
-                [(batch.weight * (q - towards) ** 2).mean() for q in found]
+                [(batch.weight * (q - target_q) ** 2).mean() for q in q_pred]
             ).sum()
-            now = squash(call(actor, own["actor"], batch.obs, batch.belief), noise)
-            fixed = lax.stop_gradient(own["critics"])
-            best = jnp.minimum(*values(fixed, batch.obs, batch.belief, now.action))
-            actor_loss = (batch.weight * (temperature * now.log_prob - best)).mean()
+            now = squash(apply(actor, trainable["actor"], batch.obs, batch.belief), noise)
+            fixed = lax.stop_gradient(trainable["critics"])
+            min_q = jnp.minimum(*q_values(fixed, batch.obs, batch.belief, now.action))
+            actor_loss = (batch.weight * (temperature * now.log_prob - min_q)).mean()
             return critic_loss + actor_loss, {
                 "policy_loss": actor_loss,
                 "value_loss": critic_loss,
-                "value": jnp.minimum(*found).mean(),
+                "value": jnp.minimum(*q_pred).mean(),
                 "entropy": -now.log_prob.mean(),
             }
 
-        own = part(params, GROUPS)
-        grads, metrics = jax.grad(losses, has_aux=True)(own)
-        own, opt = descend(optimiser(hp), grads, learned.opt, own)
-        targets = optax.incremental_update(own["critics"], learned.targets, hp.polyak)
-        log_temperature, of_temperature = learned.log_temperature, learned.temperature_opt
-        if sizes.entropy == "learned":  # the entropy's gradient towards -1 per action
-            slope = metrics["entropy"] + actions
-            log_temperature, of_temperature = descend(
-                optax.adam(hp.learning_rate), slope, of_temperature, log_temperature
+        trainable = select_groups(params, GROUPS)
+        grads, metrics = jax.grad(losses, has_aux=True)(trainable)
+        trainable, opt = descend(optimiser(hp), grads, learned.opt, trainable)
+        targets = optax.incremental_update(trainable["critics"], learned.targets, hp.polyak)
+        log_temperature, temperature_opt = learned.log_temperature, learned.temperature_opt
+        if options.entropy == "learned":  # the target entropy is -1 per action dimension
+            temperature_grad = metrics["entropy"] + actions
+            log_temperature, temperature_opt = descend(
+                optax.adam(hp.learning_rate), temperature_grad, temperature_opt, log_temperature
             )
         metrics |= {"grad_norm": optax.tree.norm(grads), "temperature": temperature}
-        learned = Learned(targets, log_temperature, opt, of_temperature)
-        return params | own, learned, metrics
+        learned = SACState(targets, log_temperature, opt, temperature_opt)
+        return params | trainable, learned, metrics
 
-    return SoftActorCritic(init, act, start, learn)
+    return SoftActorCritic(init, act, init_state, learn)

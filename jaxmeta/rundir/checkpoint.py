@@ -21,13 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxmeta.config.data_format import FORMAT
 from jaxmeta.config.untrusted_text import one_line
 from jaxmeta.env import is_key
 from jaxmeta.errors import CheckpointError
-from jaxmeta.rundir.layout import steps
+from jaxmeta.rundir.layout import checkpoint_updates
 
-VERSION = 1  # of what the state holds; raised when an older checkpoint means something else
-KEPT = 2  # the newest checkpoints that stay
+MAX_TO_KEEP = 2  # the newest checkpoints that stay
 INDEX = "index"
 DAMAGED = "damaged"  # beside the checkpoints: where unreadable ones are moved
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES)  # errors of the machine
@@ -40,6 +40,7 @@ FIRST_PROCESS = ocp.options.MultiprocessingOptions(
 log = logging.getLogger(__name__)
 Tree = Any
 Notes = dict[str, Any]
+Start = Callable[[str], float | None]  # by item and leaf: the number that fills it
 
 
 class Restored(NamedTuple):
@@ -51,10 +52,14 @@ class Restored(NamedTuple):
     refused: dict[int, str]  # newer ones, and what is wrong with them
 
 
-def named(tree: Tree) -> dict[str, Any]:
+def flatten_with_names(tree: Tree) -> dict[str, Any]:
     """Return a pytree's leaves by their dotted names."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves}
+
+
+def no_start(leaf: str) -> None:
+    """Return nothing that could fill a leaf: all must be there."""
 
 
 class Leaf(NamedTuple):
@@ -65,7 +70,7 @@ class Leaf(NamedTuple):
     data: np.ndarray
 
 
-def on_host(x: Any) -> Leaf:
+def to_host(x: Any) -> Leaf:
     """Return a leaf on the host, in memory that nobody donates; NumPy arrays stay as they are."""
     data = np.asarray(jax.device_get(jax.random.key_data(x) if is_key(x) else x))
     return Leaf(str(x.dtype), list(x.shape), data if data.flags.owndata else data.copy())
@@ -82,7 +87,7 @@ def seal(index: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-class Writer:
+class CheckpointWriter:
     """Writes checkpoints in a thread; a context manager that waits for the last.
 
     Raises, from every method:
@@ -104,7 +109,7 @@ class Writer:
         self.writing: Future[None] | None = None
         self.pending: int | None = None  # the update being written
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "CheckpointWriter":
         return self
 
     def __exit__(self, kind: type | None, *error: Any) -> None:
@@ -114,10 +119,10 @@ class Writer:
             self.manager.close()
 
     def save(self, update: int, items: Mapping[str, Tree], notes: Mapping[str, Any]) -> int | None:
-        """Copy everything, then write it in the thread; return what `confirm` did before."""
-        before = self.confirm()
+        """Copy everything, then write it in the thread; return what `wait_until_saved` did."""
+        before = self.wait_until_saved()
         leaves = {
-            item: {name: on_host(x) for name, x in named(tree).items()}
+            item: {name: to_host(x) for name, x in flatten_with_names(tree).items()}
             for item, tree in items.items()
         }
         self.require_space(sum(x.data.nbytes for of in leaves.values() for x in of.values()))
@@ -141,7 +146,7 @@ class Writer:
             }
             for item, of in leaves.items()
         }
-        index = {"version": VERSION, "update": update, "notes": notes, "leaves": entries}
+        index = {"format": FORMAT, "update": update, "notes": notes, "leaves": entries}
         index["seal"] = seal(index)
         saves = {
             item: ocp.args.StandardSave({name: x.data for name, x in of.items()})
@@ -151,7 +156,7 @@ class Writer:
         if not self.manager.save(update, args=ocp.args.Composite(**saves)):
             raise RuntimeError("orbax did not save it")
 
-    def confirm(self) -> int | None:
+    def wait_until_saved(self) -> int | None:
         """Wait for the checkpoint being written and return the newest one's update.
 
         Only then are older ones deleted.
@@ -165,18 +170,18 @@ class Writer:
                 f"{reason(error)}; older ones are whole"
             ) from error
         self.writing = None
-        there = steps(self.folder)
+        there = checkpoint_updates(self.folder)
         if self.pending is not None and self.pending not in there:
             raise CheckpointError(f"{self.folder}: the checkpoint of {self.pending} is not there")
         self.pending = None
-        for old in there[:-KEPT]:
+        for old in there[:-MAX_TO_KEEP]:
             if old not in self.pinned:
                 self.manager.delete(old)
         return there[-1] if there else None
 
     def newest(self) -> int | None:
         """Return the newest checkpoint's update, be it still in writing; None: there is none."""
-        there = steps(self.folder)
+        there = checkpoint_updates(self.folder)
         return self.pending if self.pending is not None else there[-1] if there else None
 
     def require_space(self, needed: int) -> None:
@@ -189,26 +194,29 @@ class Writer:
             )
 
 
-def newest_whole(
+def newest_valid(
     folder: Path,
     like: Mapping[str, Tree],
     accept: Callable[[Notes], None] = lambda notes: None,
+    start: Start = no_start,
     before: int | None = None,
 ) -> Restored | None:
     """Return the newest checkpoint that passes all checks, None if there is none at all.
 
     `like` holds the wanted items as pytrees of shapes; `accept` raises where the notes are of
-    no use; those after the update `before` do not count. Newer ones that cannot be used are
-    warned of; nothing is changed.
+    no use; `start` fills leaves that the code has had since then; those after the update
+    `before` do not count. Newer ones that cannot be used are warned of; nothing is changed.
 
     Raises:
       CheckpointError: there are checkpoints, but none can be used.
       MemoryError, OSError: the machine, not the checkpoint, is in trouble.
     """
     refused: dict[int, str] = {}
-    for update in reversed([x for x in steps(folder) if before is None or x <= before]):
+    for update in reversed(
+        [x for x in checkpoint_updates(folder) if before is None or x <= before]
+    ):
         try:
-            items, notes = read(folder, update, like)
+            items, notes = read_checkpoint(folder, update, like, start)
             accept(notes)
         except Exception as error:  # what damage makes orbax raise is unforeseeable
             if isinstance(error, MemoryError) or getattr(error, "errno", None) in TRANSIENT:
@@ -228,57 +236,71 @@ def newest_whole(
 
 
 def restore(
-    folder: Path, like: Mapping[str, Tree], accept: Callable[[Notes], None] = lambda notes: None
+    folder: Path,
+    like: Mapping[str, Tree],
+    accept: Callable[[Notes], None] = lambda notes: None,
+    start: Start = no_start,
 ) -> Restored | None:
-    """Do what `newest_whole` does, and move what cannot be used to `damaged/` beside the folder.
+    """Do what `newest_valid` does, and move what cannot be used to `damaged/` beside the folder.
 
     Raises:
       CheckpointError: there are checkpoints, but none can be used; nothing was moved.
       MemoryError, OSError: the machine, not the checkpoint, is in trouble.
     """
-    found = newest_whole(folder, like, accept)
+    found = newest_valid(folder, like, accept, start)
     for update in found.refused if found else ():
         log.warning("%s: checkpoint %d moved to %s", folder, update, move_aside(folder, update))
     return found
 
 
-def read(
-    folder: Path, update: int, like: Mapping[str, Tree]
+def read_checkpoint(
+    folder: Path, update: int, like: Mapping[str, Tree], start: Start = no_start
 ) -> tuple[dict[str, Tree], dict[str, Any]]:
     """Return one checkpoint's items, as `like` has them, and its notes; writes nothing.
 
     Raises:
-      CheckpointError: it is of another version, or a leaf is not what it was or should be.
+      CheckpointError: it is of a later format, or a leaf is not what it was or should be.
       Exception: whatever orbax makes of damaged files.
     """
     options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=FIRST_PROCESS)
     with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
         index_only = ocp.args.Composite(**{INDEX: ocp.args.JsonRestore()})
         index = manager.restore(update, args=index_only)[INDEX]
-        check_index(index, update, like)
+        check_index(index, update, like, start)
         wanted = {item: ocp.args.StandardRestore() for item in like}
         stored = manager.restore(update, args=ocp.args.Composite(**wanted))
-    items = {item: whole(item, stored[item], index["leaves"][item], like[item]) for item in like}
-    return items, index["notes"]
+    leaves = index["leaves"]
+    return {
+        item: verified(item, stored[item], leaves[item], like[item], start) for item in like
+    }, index["notes"]
 
 
-def check_index(index: dict[str, Any], update: int, like: Mapping[str, Tree]) -> None:
-    """Check that an index is whole, and of leaves such as `like`'s.
+def format_of(index: dict[str, Any]) -> int:
+    """Return an index's format, which was called version before 0.2."""
+    return index["format"] if "format" in index else index["version"]
+
+
+def check_index(index: dict[str, Any], update: int, like: Mapping[str, Tree], start: Start) -> None:
+    """Check that an index is whole, and of leaves such as `like`'s, or older ones.
 
     Raises:
       CheckpointError: names the first leaf that is not.
     """
     if index["seal"] != seal(index) or index["update"] != update:
         raise CheckpointError("its index is damaged")
-    if index["version"] != VERSION:
-        raise CheckpointError(f"state version {index['version']}, but this code reads {VERSION}")
+    if not 1 <= (number := format_of(index)) <= FORMAT:
+        raise CheckpointError(f"format {number}, but this code reads up to {FORMAT}")
     for item, tree in like.items():
-        expected, found = named(tree), index["leaves"].get(item, {})
-        for name in sorted(expected.keys() ^ found.keys()):
+        expected, found = flatten_with_names(tree), index["leaves"].get(item, {})
+        missing = expected.keys() - found.keys()
+        younger = {name for name in missing if start(f"{item}.{name}") is not None}
+        for name in sorted((expected.keys() ^ found.keys()) - younger):
             raise CheckpointError(
                 f"leaf {item}.{name} is {'missing' if name in expected else 'not known here'}"
             )
         for name, x in expected.items():
+            if name in younger:
+                continue
             for what, ours in (("dtype", str(x.dtype)), ("shape", list(x.shape))):
                 if found[name][what] != ours:
                     raise CheckpointError(
@@ -286,8 +308,12 @@ def check_index(index: dict[str, Any], update: int, like: Mapping[str, Tree]) ->
                     )
 
 
-def whole(item: str, stored: dict[str, Any], leaves: dict[str, Any], like: Tree) -> Tree:
+def verified(
+    item: str, stored: dict[str, Any], leaves: dict[str, Any], like: Tree, start: Start
+) -> Tree:
     """Return stored arrays in the structure of `like`, each checked against its hash.
+
+    What the checkpoint is too old to have begins as `start` says.
 
     Raises:
       CheckpointError: names the first leaf that is damaged.
@@ -295,6 +321,10 @@ def whole(item: str, stored: dict[str, Any], leaves: dict[str, Any], like: Tree)
 
     def leaf(path: Any, x: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name not in leaves:
+            value = start(f"{item}.{name}")
+            log.info("%s.%s: is younger than this checkpoint; begins with %s", item, name, value)
+            return np.full(x.shape, value, x.dtype)
         data = np.asarray(stored[name])
         if sha256(data) != leaves[name]["sha256"]:
             raise CheckpointError(f"leaf {item}.{name} is damaged (its sha256 differs)")

@@ -10,7 +10,7 @@ CONFIG, TASKS, MANIFEST = "config.json", "tasks.json", "manifest.json"
 METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.csv", "checkpoints"
 NAN_REPORT = "nan_report.json"
 LOCK, HOLDER = ".lock", ".holder"  # which process writes here
-OWNER = "program"  # the manifest's entry in a run that is part of a sweep
+PROGRAM_KEY = "program"  # the manifest's entry in a run that is part of a sweep
 UNKNOWN = "an unknown process, if any (its lock cannot be tried)"
 EVALUATION_FIELDS = (
     "frames", "seed", "policy", "split", "task", "episode", "rollouts", "return", "reached",
@@ -45,7 +45,7 @@ def write_atomically(path: Path, text: str) -> None:
         os.close(folder)
 
 
-def steps(folder: Path) -> list[int]:
+def checkpoint_updates(folder: Path) -> list[int]:
     """Return the updates that a folder has checkpoints of, oldest first, by a fresh look."""
     if not folder.is_dir():
         return []

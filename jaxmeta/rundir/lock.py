@@ -1,7 +1,6 @@
-"""The run directory: what a run writes, and the refusal to overwrite anything.
+"""Who may write a run directory: what is there already, and the lock. Nothing is overwritten.
 
-`config.json`, `tasks.json`, `manifest.json`, `metrics.jsonl`, `evaluation.csv`,
-`checkpoints/`. This module imports no jax, so that `--out` is checked at once.
+This module imports no jax, so that `--out` is checked at once.
 """
 
 import contextlib
@@ -16,23 +15,50 @@ from filelock import FileLock, Timeout
 from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import safe_name, safe_repr
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir.layout import CONFIG, HOLDER, LOCK, OWNER, UNKNOWN, write_atomically
+from jaxmeta.rundir.layout import (
+    CONFIG,
+    HOLDER,
+    LOCK,
+    PROGRAM_KEY,
+    UNKNOWN,
+    write_atomically,
+)
 from jaxmeta.rundir.manifest import now
 from jaxmeta.rundir.reading import read_manifest, read_run, refuse_links, status
 
 
-def check(run: Run, path: Path, owner: str | None = None) -> str | None:
+def look(run: Run, path: Path, program: str | None = None) -> str | None:
     """Return the status of this very run in `path`; None if it may start there.
 
-    A run of a sweep is trained by its program only, whose name is `owner`.
+    Nothing is written. A run of a sweep is trained by its program only, named `program`.
 
     Raises:
-      ConfigError: anything else is there, or the folder cannot be written.
+      ConfigError: anything else is there, another process writes to it, or nobody can.
     """
+    found = status_of(run, path, program)
+    if found != "finished":
+        require_free(path)
+    return found
+
+
+@contextlib.contextmanager
+def hold(run: Run, path: Path) -> Iterator[None]:
+    """Lock a run's directory, and look again: only now can nobody else change it.
+
+    Raises:
+      ConfigError: as `look` does.
+    """
+    with locked(path):
+        status_of(run, path)
+        yield
+
+
+def status_of(run: Run, path: Path, program: str | None = None) -> str | None:
+    """Return what `look` does, whoever holds the lock."""
     refuse_links(path)
     found = status(path)
     if found is not None:
-        there, ours = run.younger() | read_run(path).fields(), run.fields()
+        there, ours = run.legacy_values() | read_run(path).fields(), run.fields()
         differing = sorted(k for k in there.keys() | ours.keys() if there.get(k) != ours.get(k))
         if differing:
             rows = ", ".join(
@@ -42,21 +68,21 @@ def check(run: Run, path: Path, owner: str | None = None) -> str | None:
             raise ConfigError(f"out = {path}: holds another run; differing: {rows}")
         if found == "finished":
             return found
-        if (theirs := read_manifest(path).get(OWNER)) != owner:
+        if (theirs := read_manifest(path).get(PROGRAM_KEY)) != program:
             raise ConfigError(
-                f"out = {path}: belongs to a sweep; `jaxmeta sweep` or `jaxmeta resume"
-                f" {path.parent.parent / 'programs' / safe_name(theirs)}` goes on with it"
+                f"out = {path}: belongs to a sweep; resume it by `jaxmeta sweep` or `jaxmeta resume"
+                f" {path.parent.parent / 'programs' / safe_name(theirs)}`"
             )
     if path.exists() and not path.is_dir():
         raise ConfigError(f"out = {path}: must be a folder, not a file")
-    if found is None and path.is_dir() and any(not ours_unfinished(p) for p in path.iterdir()):
+    if found is None and path.is_dir() and any(not is_leftover(p) for p in path.iterdir()):
         raise ConfigError(f"out = {path}: must be empty, new, or a run's folder; it holds files")
     require_writable(path)
     return found
 
 
-def ours_unfinished(path: Path) -> bool:
-    """Whether a file is what a process leaves that died before it wrote config.json."""
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what a process leaves that ended before it wrote config.json."""
     return path.name in (LOCK, HOLDER, f".{HOLDER}.tmp", f".{CONFIG}.tmp")
 
 
@@ -77,7 +103,7 @@ def require_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a run directory, made if need be, against other processes; death lets go of it.
+    """Hold a directory, made if need be, against other processes, until this process ends.
 
     Raises:
       ConfigError: another process holds it.
@@ -101,7 +127,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def require_free(path: Path) -> None:
-    """Refuse a run directory that another process writes to.
+    """Refuse a directory that another process writes to.
 
     Raises:
       ConfigError: says which.
@@ -111,8 +137,8 @@ def require_free(path: Path) -> None:
 
 
 def holder(path: Path) -> str | None:
-    """Return which living process writes to a run directory; None if none does, UNKNOWN if
-    that cannot be tried."""
+    """Return which running process writes to a directory; None if none does, UNKNOWN if that
+    cannot be tried."""
     if not (path / LOCK).is_file():
         return None
     lock = FileLock(path / LOCK)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jaxmeta.config.data_format import FORMAT, KEY
 from jaxmeta.devices.cpu import processor, threads
 
 PHYSICS = ("mujoco", "mujoco-mjx")  # what simulated environments' numbers come from, beside
@@ -18,7 +19,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "nu
 ROOT = Path(__file__).parents[2]
 CODE = ("jaxmeta", "envs")  # what the numbers come from
 # What bits depend on; where it changes between two sessions of a run, that is said.
-BITS = (
+REPRODUCIBILITY_KEYS = (
     "code_sha256", "own_code_sha256", "lock_sha256", "python", "versions", "devices", "threads",
     "processor", "xla_flags", "jax_flags",
 )  # fmt: skip
@@ -46,6 +47,7 @@ def describe(
     lock = ROOT / "requirements.lock"
     changes = git("status", "--porcelain", "--untracked-files=no")
     return {
+        KEY: FORMAT,
         "started": now(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": git("rev-parse", "HEAD"),
@@ -85,4 +87,8 @@ def git(*command: str) -> str | None:
 
 def differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
     """Return {name: [before, after]} for what the bits depend on and was not the same."""
-    return {k: [before.get(k), after.get(k)] for k in BITS if before.get(k) != after.get(k)}
+    return {
+        k: [before.get(k), after.get(k)]
+        for k in REPRODUCIBILITY_KEYS
+        if before.get(k) != after.get(k)
+    }

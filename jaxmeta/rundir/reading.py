@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from jaxmeta.config import user_code
+from jaxmeta.config.data_format import KEY, require_known
 from jaxmeta.config.run import Run
-from jaxmeta.config.untrusted_text import read_object, safe_name, safe_repr
+from jaxmeta.config.untrusted_text import parse_json_object, safe_name, safe_repr
 from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir.layout import (
     CHECKPOINTS,
@@ -24,12 +25,12 @@ from jaxmeta.rundir.layout import (
     TASKS,
     Death,
     Table,
-    steps,
+    checkpoint_updates,
 )
 
 
 @contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
+def untrusted_read(path: Path) -> Iterator[None]:
     """Turn whatever damaged or hostile content makes a reader raise into one line.
 
     Raises:
@@ -55,8 +56,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     if not file.is_file():
         return {}
-    with readable(file):
-        found = read_object(file.read_text(), str(file))
+    with untrusted_read(file):
+        found = parse_json_object(file.read_text(), str(file))
+        require_known(found.get(KEY), str(file))
         printable(found.get("status", ""))
         return {"status": "running"} | found
 
@@ -68,10 +70,10 @@ def status(path: Path) -> str | None:
 
 def has_last_checkpoint(path: Path) -> bool:
     """Whether the checkpoint that the manifest names as the last is there (not: whole)."""
-    return read_manifest(path).get("saved") in steps(path / CHECKPOINTS)
+    return read_manifest(path).get("saved") in checkpoint_updates(path / CHECKPOINTS)
 
 
-def require_size(path: Path, size: int) -> None:
+def require_file_size(path: Path, size: int) -> None:
     """Refuse to go on behind rows that are not there any more.
 
     Raises:
@@ -91,7 +93,7 @@ def dead_seeds(path: Path) -> dict[int, Death]:
     Raises:
       ConfigError: the manifest cannot be read.
     """
-    with readable(path / MANIFEST):
+    with untrusted_read(path / MANIFEST):
         return {
             int(seed): Death(int(entry["update"]), printable(entry["quantity"]))
             for seed, entry in read_manifest(path).get("dead_seeds", {}).items()
@@ -134,7 +136,7 @@ def read_run(path: Path) -> Run:
     refuse_links(path)
     if not (path / CONFIG).is_file():
         raise ConfigError(f"{path}: holds no run (no {CONFIG})")
-    with readable(path / CONFIG):
+    with untrusted_read(path / CONFIG):
         return Run.from_json((path / CONFIG).read_text())
 
 
@@ -158,7 +160,7 @@ def read_tasks(path: Path) -> list[dict]:
     Raises:
       ConfigError: they cannot be read.
     """
-    with readable(path / TASKS):
+    with untrusted_read(path / TASKS):
         tasks = json.loads((path / TASKS).read_text())
         return [task | {"split": printable(task["split"])} for task in tasks]
 
@@ -169,9 +171,9 @@ def read_metrics(path: Path) -> list[dict]:
     Raises:
       ConfigError: they cannot be read.
     """
-    with readable(path / METRICS):
+    with untrusted_read(path / METRICS):
         lines = (path / METRICS).read_text().split("\n")
-        found = [read_object(line, METRICS) for line in lines[:-1]]
+        found = [parse_json_object(line, METRICS) for line in lines[:-1]]
         return [row | {k: int(row[k]) for k in ("seed", "frames")} for row in found]
 
 
@@ -184,7 +186,7 @@ def read_evaluation(path: Path) -> Table:
       ConfigError: it cannot be read.
     """
     kinds: dict[str, Any] = {"policy": str, "split": str, "return": float, "reached": float}
-    with readable(path / EVALUATION):
+    with untrusted_read(path / EVALUATION):
         whole = (path / EVALUATION).read_text().rpartition("\n")[0]
         rows = list(csv.DictReader(whole.splitlines()))
         return {

@@ -25,7 +25,7 @@ from jaxmeta.rundir.reading import read_manifest, read_tasks
 
 
 class Writer(Protocol):
-    """What training tells of its members: to a run's directory, to those of a sweep, or to none."""
+    """Where training writes its members' rows: a run's directory, those of a sweep, or none."""
 
     path: Path
 
@@ -38,11 +38,11 @@ class Writer(Protocol):
     def sizes(self) -> list[dict[str, int]]:
         """Bring all rows to the disk and return the files' bytes, run by run."""
 
-    def note(self, **facts: Any) -> None:
+    def update_manifest(self, **facts: Any) -> None:
         """Write the manifest with some entries changed."""
 
-    def bury(self, seed: int, report: Mapping[str, Any]) -> None:
-        """Write what is known of a member's death."""
+    def nan_report(self, seed: int, report: Mapping[str, Any]) -> None:
+        """Write what is known of a member that became non-finite."""
 
     def close(self, state: str, **facts: Any) -> None:
         """Write the last status."""
@@ -80,20 +80,20 @@ class RunWriter:
         write_atomically(path / CONFIG, run.to_json() + "\n")
         write_atomically(path / TASKS, json.dumps(tasks) + "\n")
         history = [*before.get("resumed_from", []), *([resumed] if resumed else [])]
-        goes_on = kept[EVALUATION] > 0  # else all that the bits depend on is this process's
-        told = {**facts, **before} if goes_on else {**before, **facts}
-        self.manifest = {k: v for k, v in told.items() if k not in ("ended", "error")}
+        is_resumed = kept[EVALUATION] > 0  # else results depend on this process alone
+        merged = {**facts, **before} if is_resumed else {**before, **facts}
+        self.manifest = {k: v for k, v in merged.items() if k not in ("ended", "error")}
         self.manifest["resumed_from"] = history
         self.metrics_file = reopen(path / METRICS, kept[METRICS])
         self.evaluation_file = reopen(path / EVALUATION, kept[EVALUATION])
         self.evaluation_csv = csv.writer(self.evaluation_file)
-        if not goes_on:
+        if not is_resumed:
             self.evaluation_csv.writerow(EVALUATION_FIELDS)
-        self.note(status="running")
+        self.update_manifest(status="running")
 
     def metrics(self, row: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl; what is not finite becomes null."""
-        self.metrics_file.write(json.dumps(finite(row)) + "\n")
+        self.metrics_file.write(json.dumps(null_nonfinite(row)) + "\n")
         self.metrics_file.flush()
 
     def evaluation(self, rows: list[tuple]) -> None:
@@ -110,23 +110,23 @@ class RunWriter:
             found[name] = file.tell()
         return [found]
 
-    def note(self, **facts: Any) -> None:
+    def update_manifest(self, **facts: Any) -> None:
         """Write the manifest with some entries changed."""
         self.manifest |= facts
         write_atomically(self.path / MANIFEST, json.dumps(self.manifest, indent=1) + "\n")
 
-    def bury(self, seed: int, report: Mapping[str, Any]) -> None:
-        """Add what is known of a seed's death to nan_report.json."""
+    def nan_report(self, seed: int, report: Mapping[str, Any]) -> None:
+        """Add what is known of a seed that became non-finite to nan_report.json."""
         path = self.path / NAN_REPORT
         reports = json.loads(path.read_text()) if path.is_file() else {}
-        told = {**report, "config": self.run.fields()}
-        write_atomically(path, json.dumps(reports | {str(seed): told}, indent=1) + "\n")
+        content = {**report, "config": self.run.fields()}
+        write_atomically(path, json.dumps(reports | {str(seed): content}, indent=1) + "\n")
 
     def close(self, state: str, **facts: Any) -> None:
         """Write the last status and close all files."""
         self.metrics_file.close()
         self.evaluation_file.close()
-        self.note(status=state, ended=now(), **facts)
+        self.update_manifest(status=state, ended=now(), **facts)
 
 
 def reopen(path: Path, size: int) -> Any:
@@ -137,7 +137,7 @@ def reopen(path: Path, size: int) -> Any:
     return file
 
 
-def finite(row: dict[str, Any]) -> dict[str, Any]:
+def null_nonfinite(row: dict[str, Any]) -> dict[str, Any]:
     """Return the row with None for what is not finite, and "finite": false if there was any."""
     bad = [k for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)]
     return row | dict.fromkeys(bad) | ({"finite": False} if bad else {})

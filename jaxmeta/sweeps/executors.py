@@ -58,7 +58,7 @@ def here(programs: list[Path], options: Options) -> None:
     )
     from jaxmeta.sweeps.train_program import run_program
 
-    seed_axis.ask_for_devices(cpu.cores())  # the first program may have less use for them
+    seed_axis.request_cpu_devices(cpu.cores())  # the first program may have less use for them
     with stop_requests() as stop_asked:
         for program in programs:
             try:

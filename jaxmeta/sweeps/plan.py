@@ -16,14 +16,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmeta.config import user_code
+from jaxmeta.config.checkpoint_interval import parse_interval
 from jaxmeta.config.run import Run
-from jaxmeta.config.save_period import period
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, lock, reading
-from jaxmeta.statistics import evaluations, final_mean, of_seeds, rows, whole_evaluations
+from jaxmeta.statistics import (
+    evaluations,
+    final_mean,
+    select_rows,
+    select_seeds,
+    whole_evaluations,
+)
 from jaxmeta.sweeps import executors
 from jaxmeta.sweeps import sweep_grid as grids
-from jaxmeta.sweeps.sweep_folder import PROGRAM, PROGRAMS, RUNS, done, read_program
+from jaxmeta.sweeps.sweep_folder import PROGRAM, PROGRAMS, RUNS, is_done, read_program
 
 
 class Plan(NamedTuple):
@@ -34,7 +40,7 @@ class Plan(NamedTuple):
 
     def unfinished(self) -> list[Path]:
         """Return the wanted runs that are not done."""
-        return [path for path, run in self.runs.items() if not done(path, run)]
+        return [path for path, run in self.runs.items() if not is_done(path, run)]
 
 
 def sweep(
@@ -81,7 +87,7 @@ def sweep(
       Preempted: a signal came; the same call goes on.
     """
     executors.check(executor, workers)
-    period(checkpoint_every)
+    parse_interval(checkpoint_every)
     todo = plan(base, grid, points=points, seeds=seeds, out=out, max_members=max_members)
     for path, runs in todo.programs.items():
         path.mkdir(parents=True, exist_ok=True)
@@ -123,7 +129,7 @@ def plan(
         for path in sorted(folder.glob(f"{PROGRAMS}/*/{PROGRAM}"))
     }
     owner = {run: program for program, members in known.items() for run in members}
-    open_runs = {path: run for path, run in runs.items() if not done(path, run)}
+    open_runs = {path: run for path, run in runs.items() if not is_done(path, run)}
     programs = {owner[path]: known[owner[path]] for path in open_runs if path in owner}
     for group in grids.programs([r for p, r in open_runs.items() if p not in owner], max_members):
         by_folder = {folder / RUNS / grids.digest(run): run for run in group}
@@ -168,13 +174,13 @@ def final_results(path: Path, run: Run) -> dict[str, np.ndarray]:
     tasks, dead = reading.read_tasks(path), reading.dead_seeds(path)
     alive = [seed for seed in range(run.seeds) if seed not in dead]
     size = len(alive) * len(layout.POLICIES) * len(tasks) * run.trial.episodes
-    table = whole_evaluations(of_seeds(reading.read_evaluation(path), alive), size)
+    table = whole_evaluations(select_seeds(reading.read_evaluation(path), alive), size)
     if not len(table["frames"]):
         return {}
     found: dict[str, np.ndarray] = {}
     for split in dict.fromkeys(task["split"] for task in tasks):
         for policy in layout.POLICIES:
-            last = rows(table, policy=policy, split=split, episode=run.trial.episodes)
+            last = select_rows(table, policy=policy, split=split, episode=run.trial.episodes)
             for column in ("return", "reached"):
                 values = np.full(run.seeds, np.nan)
                 values[alive] = final_mean(evaluations(last, column).values)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxmeta.config import resolve
-from jaxmeta.config.fields import before
+from jaxmeta.config.fields import legacy_values
 from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
@@ -64,7 +64,7 @@ def digest(run: Run) -> str:
     A field added to the library later changes no name, while it does what was done before. Names
     and values alone count: a run that was read from a file has the same.
     """
-    younger = resolve.values_before() | before(Run)
+    younger = resolve.registered_legacy_values() | legacy_values(Run)
     fields = run.fields().items()
     return short_hash({k: v for k, v in fields if k not in younger or v != younger[k]})
 

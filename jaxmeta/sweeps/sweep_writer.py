@@ -1,4 +1,4 @@
-"""Writing what a program's members give: each run's rows go to its own directory."""
+"""Writing each member's rows to its own run's directory."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxmeta.config.run import Run
-from jaxmeta.rundir.layout import MANIFEST, OWNER, write_atomically
+from jaxmeta.rundir.layout import MANIFEST, PROGRAM_KEY, write_atomically
 from jaxmeta.rundir.manifest import now
 from jaxmeta.rundir.reading import read_manifest
 from jaxmeta.rundir.run_writer import RunWriter
@@ -42,16 +42,16 @@ class SweepWriter:
         (self.seeds,) = {run.seeds for run in runs.values()}
         before = read_manifest(path)
         history = [*before.get("resumed_from", []), *([resumed] if resumed else [])]
-        told = {**facts, **before} if sizes else {**before, **facts}
-        self.manifest = {k: v for k, v in told.items() if k not in ("ended", "error")}
+        merged = {**facts, **before} if sizes else {**before, **facts}
+        self.manifest = {k: v for k, v in merged.items() if k not in ("ended", "error")}
         self.manifest["resumed_from"] = history
-        facts = {**facts, OWNER: path.name}
+        facts = {**facts, PROGRAM_KEY: path.name}
         self.writers = []
         for i, (folder, run) in enumerate(runs.items()):
             folder.mkdir(parents=True, exist_ok=True)
             kept = [sizes[i]] if sizes else None
             self.writers.append(RunWriter(run, folder, tasks, facts, resumed, kept))
-        self.note(status="running")
+        self.update_manifest(status="running")
 
     def metrics(self, row: Row) -> None:
         """Append a member's line to its run's metrics.jsonl."""
@@ -72,7 +72,7 @@ class SweepWriter:
         """Bring all rows to the disk and return the files' bytes, run by run."""
         return [size for writer in self.writers for size in writer.sizes()]
 
-    def note(self, **facts: Any) -> None:
+    def update_manifest(self, **facts: Any) -> None:
         """Write the program's manifest with some entries changed."""
         self.manifest |= facts
         write_atomically(self.path / MANIFEST, json.dumps(self.manifest, indent=1) + "\n")
@@ -83,17 +83,17 @@ class SweepWriter:
                     for member, death in facts["dead_seeds"].items()
                     if int(member) // self.seeds == i
                 }
-                writer.note(dead_seeds=own)
+                writer.update_manifest(dead_seeds=own)
 
-    def bury(self, member: int, report: Mapping[str, Any]) -> None:
-        """Write what is known of a member's death beside its run."""
+    def nan_report(self, member: int, report: Mapping[str, Any]) -> None:
+        """Write what is known of a member that became non-finite beside its run."""
         run, seed = divmod(member, self.seeds)
-        self.writers[run].bury(seed, report)
+        self.writers[run].nan_report(seed, report)
 
     def close(self, state: str, **facts: Any) -> None:
-        """Write the last status everywhere; a run without a living seed has failed."""
+        """Write the last status everywhere; a run whose seeds all are dead has failed."""
         own = {k: v for k, v in facts.items() if k != "saved"}  # that is about our checkpoints
         for writer in self.writers:
-            alone = len(writer.manifest.get("dead_seeds", {})) == self.seeds
-            writer.close("failed" if alone and state == "finished" else state, **own)
-        self.note(status=state, ended=now(), **facts)
+            all_dead = len(writer.manifest.get("dead_seeds", {})) == self.seeds
+            writer.close("failed" if all_dead and state == "finished" else state, **own)
+        self.update_manifest(status=state, ended=now(), **facts)

@@ -1,60 +1,57 @@
 """Training one program of a sweep: all seeds of all its runs, side by side."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import jax
 
+from jaxmeta.config.checkpoint_interval import parse_interval
 from jaxmeta.config.run import Run
-from jaxmeta.config.save_period import period
 from jaxmeta.devices import hosts
-from jaxmeta.devices.compilation_cache import keep_programs
+from jaxmeta.devices.compilation_cache import enable_compilation_cache
 from jaxmeta.devices.seed_axis import seed_mesh
 from jaxmeta.rundir import checkpoint, layout, lock, reading
 from jaxmeta.sweeps import sweep_folder
 from jaxmeta.sweeps.sweep_writer import SweepWriter
-from jaxmeta.training.build import build
-from jaxmeta.training.loop import Status
-from jaxmeta.training.result import AGENT, Trained
+from jaxmeta.training.build import build_together
+from jaxmeta.training.checkpoint_items import AGENT, Trained
+from jaxmeta.training.loop import Watch
 from jaxmeta.training.stop_signals import stop_requests
-from jaxmeta.training.train_run import How, train_members
+from jaxmeta.training.train_run import TrainOptions, train_built
 
 
 def train_together(
-    path: Path,
-    folders: Mapping[Path, Run],
-    checkpoint_every: str,
-    watch: Callable[[Status], None],
+    path: Path, folders: Mapping[Path, Run], checkpoint_every: str, watch: Watch
 ) -> None:
     """Train a sweep's program in its directory; each run gets its own rows and parameters.
 
     Raises: what `train` does.
     """
-    keep_programs()
-    hosts.require_alone("a sweep, which has processes of its own")
+    enable_compilation_cache()
+    hosts.require_single_process("a sweep, which has processes of its own")
     (seeds,) = {run.seeds for run in folders.values()}
     mesh = seed_mesh(seeds * len(folders))  # before anything else uses JAX
-    coded = {path: run.with_code() for path, run in folders.items()}
-    world, algorithm = build(next(iter(coded.values())))
+    runs = {folder: run.with_code() for folder, run in folders.items()}
+    built = build_together(list(runs.values()))
 
-    def deliver(update: int, trained: Trained) -> None:
-        for i, folder in enumerate(folders):
+    def save_agents(update: int, trained: Trained) -> None:
+        for i, folder in enumerate(runs):
             own = jax.tree.map(lambda x, i=i: x[i * seeds : (i + 1) * seeds], trained)
-            with checkpoint.Writer(folder / layout.CHECKPOINTS, []) as checkpoints:
+            with checkpoint.CheckpointWriter(folder / layout.CHECKPOINTS, []) as checkpoints:
                 if checkpoints.newest() != update:  # else it was stopped right here
                     checkpoints.save(update, {AGENT: own}, {})
-                checkpoints.confirm()
+                checkpoints.wait_until_saved()
 
-    how = How(watch, period(checkpoint_every))
+    options = TrainOptions(watch, parse_interval(checkpoint_every), None)
     with lock.locked(path), stop_requests() as stop_asked:
-        open_writer = lambda *told: SweepWriter(path, coded, *told)
-        train_members(coded, path, mesh, world, algorithm, open_writer, how, stop_asked, deliver)
+        open_writer = lambda *args: SweepWriter(path, runs, *args)
+        train_built(built, list(runs), path, mesh, open_writer, options, stop_asked, save_agents)
 
 
 def run_program(
     path: Path,
     checkpoint_every: str = "120s",
-    watch: Callable[[Status], None] = lambda status: None,
+    watch: Watch = lambda status: None,
     files: Collection[str] = (),
 ) -> None:
     """Train a program's runs, from wherever they are.
@@ -71,6 +68,6 @@ def run_program(
     for folder, run in runs.items():
         own = {name for name in (run.env, run.method) if name in files}
         reading.refuse_named_code(run, run.env in own or None, run.method in own or None)
-        lock.check(run, folder, path.name)
+        lock.look(run, folder, path.name)
     lock.require_free(path)
     train_together(path, runs, checkpoint_every, watch)

@@ -1,7 +1,8 @@
-"""From a Run, or from a run's directory, to environment, method and trained agent."""
+"""From a Run, or several of equal structure, to environment and method."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import registry, resolve, user_code
@@ -9,12 +10,24 @@ from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.env import Env
 from jaxmeta.errors import ConfigError
+from jaxmeta.training.checkpoint_items import Trained, trained_shapes
+from jaxmeta.training.compiled_functions import Members, make_members
 from jaxmeta.trial import Trial, trial
 
 Method = Callable[[Trial, Run], Algorithm]
 
 
-def make_base(run: Run) -> Any:
+class Built(NamedTuple):
+    """What is made once, of one run or of several that train together."""
+
+    run: Run  # with its code's sections, and all seeds of all runs
+    env: Trial
+    algorithm: Algorithm
+    members: Members
+    trained: Trained  # shapes
+
+
+def make_base_env(run: Run) -> Any:
     """Return what the environment's maker returns: it takes physics, then options, if any."""
     spec, options = registry.env_spec(run.env), run.get("env")
     arguments = [run.physics] if spec.simulated else []
@@ -30,8 +43,12 @@ def make_env(run: Run, env: Env | None = None) -> Trial:
     Raises:
       ConfigError: the environment cannot serve this run.
     """
-    run = run.with_env_code(env)
-    base = make_base(run) if env is None else env
+    return trials_of(run.with_env_code(env), env)
+
+
+def trials_of(run: Run, env: Env | None) -> Trial:
+    """Do what `make_env` does, for a run with its code's sections."""
+    base = make_base_env(run) if env is None else env
     if not isinstance(base, Env):
         raise ConfigError(f"env = {run.env!r}: must make a jaxmeta.Env, not {type(base).__name__}")
     require_options(run, base)
@@ -46,14 +63,14 @@ def require_options(run: Run, env: Env) -> None:
       ConfigError: names the first option that differs.
     """
     wanted, made = (
-        {} if options is None else resolve.items(options)
+        {} if options is None else resolve.section_items(options)
         for options in (run.get("env"), env.options)
     )
     for name in dict.fromkeys((*wanted, *made)):
         if wanted.get(name) != made.get(name):
             raise ConfigError(
-                f"env.{name} = {safe_repr(wanted.get(name))}: but the environment that was handed"
-                f" over says that it was made with {safe_repr(made.get(name))} (Env.options)"
+                f"env.{name} = {safe_repr(wanted.get(name))}: but the environment that was passed"
+                f" says that it was made with {safe_repr(made.get(name))} (Env.options)"
             )
 
 
@@ -61,8 +78,22 @@ def build(
     run: Run, env: Env | None = None, method: Method | None = None
 ) -> tuple[Trial, Algorithm]:
     """Return the run's environment and its method; what is given replaces what names find."""
-    run = run.with_code(env, method)
-    world = make_env(run, env)
+    return parts_of(run.with_code(env, method), env, method)
+
+
+def parts_of(run: Run, env: Env | None, method: Method | None) -> tuple[Trial, Algorithm]:
+    """Do what `build` does, for a run with its code's sections."""
+    trial_env = trials_of(run, env)
     if method is None:
         method = user_code.load(registry.method_spec(run.method).make)
-    return world, method(world, run)
+    return trial_env, method(trial_env, run)
+
+
+def build_together(
+    runs: Sequence[Run], env: Env | None = None, method: Method | None = None
+) -> Built:
+    """Return what is made of runs of equal structure, which have their code's sections."""
+    trial_env, algorithm = parts_of(runs[0], env, method)
+    members = make_members(*runs)
+    run = replace(runs[0], seeds=len(members.seed))
+    return Built(run, trial_env, algorithm, members, trained_shapes(members, algorithm))

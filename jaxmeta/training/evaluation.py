@@ -85,8 +85,8 @@ def evaluation_rows(
         returns, reached = result[policy]
         count = 1 if policy == "greedy" else rollouts
         for (seed, task, episode), value in np.ndenumerate(returns):
-            hit = round(float(reached[seed, task, episode]), 6) if env.goals else ""
+            success = round(float(reached[seed, task, episode]), 6) if env.goals else ""
             split = described[task]["split"]
-            paid = round(float(value), 6)
-            rows.append((frames, seed, policy, split, task, episode + 1, count, paid, hit))
+            score = round(float(value), 6)
+            rows.append((frames, seed, policy, split, task, episode + 1, count, score, success))
     return rows

@@ -1,4 +1,4 @@
-"""What a run goes on from: its newest checkpoint, if everything still fits together."""
+"""What a run resumes from: its newest checkpoint, if everything still fits together."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,11 @@ log = logging.getLogger(__name__)
 
 
 def restore_for_all(
-    path: Path, folders: Sequence[Path], like: dict[str, Any], facts: dict[str, Any]
+    path: Path,
+    folders: Sequence[Path],
+    like: dict[str, Any],
+    facts: dict[str, Any],
+    start: checkpoint.Start,
 ) -> checkpoint.Restored | None:
     """Return what `restore` finds for process 0, in every process.
 
@@ -21,14 +25,14 @@ def restore_for_all(
     """
 
     def find() -> tuple[Any, Any]:
-        found = restore(path, folders, like, facts)
+        found = restore(path, folders, like, facts, start)
         return (
             (None, None)
             if found is None
             else ((found.update, found.notes, found.refused), found.items)
         )
 
-    known, items = hosts.shared(find, like)
+    known, items = hosts.broadcast(find, like)
     if known is None:
         return None
     update, notes, refused = known
@@ -36,29 +40,34 @@ def restore_for_all(
 
 
 def restore(
-    path: Path, folders: Sequence[Path], like: dict[str, Any], facts: dict[str, Any]
+    path: Path,
+    folders: Sequence[Path],
+    like: dict[str, Any],
+    facts: dict[str, Any],
+    start: checkpoint.Start,
 ) -> checkpoint.Restored | None:
-    """Return what members go on from; None if they have to begin, which is said aloud.
+    """Return what members resume from; None if they have to begin, which is logged.
 
-    `folders` are their runs' directories, whose rows must reach as far as the checkpoint.
+    `folders` are their runs' directories, whose rows must reach as far as the checkpoint; `start`
+    fills leaves that the checkpoint is too old to have.
 
     Raises:
       ConfigError: the environment is another version now.
       CheckpointError: there were checkpoints, but none can be used.
     """
 
-    def rows_are_there(notes: checkpoint.Notes) -> None:
+    def require_rows(notes: checkpoint.Notes) -> None:
         for folder, sizes in zip(folders, notes["sizes"], strict=True):
             for name, size in sizes.items():
-                reading.require_size(folder / name, size)
+                reading.require_file_size(folder / name, size)
 
     before = reading.read_manifest(path)
     if before and before.get("env_version") != facts["env_version"]:
         raise ConfigError(
             f"{path}: began with version {before.get('env_version')} of its environment, which is"
-            f" version {facts['env_version']} now: its numbers would not fit together"
+            f" version {facts['env_version']} now: its results would not be comparable"
         )
-    found = checkpoint.restore(path / layout.CHECKPOINTS, like, rows_are_there)
+    found = checkpoint.restore(path / layout.CHECKPOINTS, like, require_rows, start)
     saved = before.get("saved")
     if found is None and saved is not None:
         raise CheckpointError(

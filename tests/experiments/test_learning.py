@@ -83,11 +83,11 @@ def walk(goal, cell):
 def believed(folder):
     """Return p(goal) after each training task that a run's agent solves, [solved]."""
     loaded = trained_beliefs.load_final(run_record.read([folder])[0])
-    env, params, belief = loaded.world, loaded.params, loaded.algorithm.belief
+    env, params, belief = loaded.trial_env, loaded.params, loaded.algorithm.belief
 
     def one(goal, key):
         played = jaxmeta.adaptation(loaded.algorithm.agent, env, params, goal, key)
-        memory = trained_beliefs.memories(belief, params, played.rollout.transitions)[-1]
+        memory = trained_beliefs.belief_states(belief, params, played.rollout.transitions)[-1]
         mean = belief.posterior(params, memory).mean
         rewards = reward_maps.dropout_map(belief, params, hyper(loaded.run).vae, mean, key)
         low, high = env.reward.low, env.reward.high

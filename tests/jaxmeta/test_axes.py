@@ -12,7 +12,7 @@ from jaxmeta.nn.gru import gru_unroll, init_gru
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("length", [1, 3, 4, 7, 10])
 def test_scan_is_a_loop(monkeypatch, length, reverse):
-    monkeypatch.setattr(axes, "STEPS_AT_ONCE", {})
+    monkeypatch.setattr(axes, "SCAN_UNROLL", {})
     xs = np.random.default_rng(0).normal(size=(length, 2)).astype(np.float32)
     end, outs = axes.scan(lambda c, x: (0.5 * c + x, c - x), jnp.ones(2), xs, reverse)
     carry, expected = np.ones(2, np.float64), np.zeros((length, 2))
@@ -34,7 +34,7 @@ def test_a_gradient_through_time_does_not_depend_on_the_steps_per_iteration(monk
 
     one, program = gradient()
     assert "unroll=1" in program and "unroll=4" not in program
-    monkeypatch.setattr(axes, "STEPS_AT_ONCE", {})
+    monkeypatch.setattr(axes, "SCAN_UNROLL", {})
     four, program = gradient()
     assert "unroll=4" in program and "unroll=1" not in program
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):

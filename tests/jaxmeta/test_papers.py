@@ -1,4 +1,4 @@
-"""Published settings: every row is of something that is there, and no two say different things."""
+"""Published settings: every row is of something that is there, and no two contradict each other."""
 
 import itertools
 from collections import Counter
@@ -17,7 +17,7 @@ ENVS, METHODS = registry.specs("environments"), registry.specs("methods")
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.methods[0]}-{row.envs[0]}")
 def test_a_row_names_what_is_there_and_holds(row):
-    """A field of a row is one of a run that it is about, unless it is for another way to learn."""
+    """A field of a row is one of a run that it is about, unless it is for another RL algorithm."""
     assert row.preset in papers.PRESETS and row.source
     for env, method in itertools.product(row.envs, row.methods):
         env, method = ("ant-goal" if env == ANY else env), ("ldm" if method == ANY else method)
@@ -49,7 +49,7 @@ def test_no_two_papers_claim_a_pair():
     assert twice == {("paper", env, "moss") for env in papers.wang_2023_moss.SWITCHING}  # one paper
 
 
-def test_what_reference_says_comes_behind_what_paper_says():
+def test_rows_of_reference_override_those_of_paper():
     rows = papers.rows("reference", ["half-cheetah-velocity"], "ldm")
     assert [row.get("vae.reduction") for row in rows] == [None, "mean", None, "mean"]
     assert papers.rows("paper", ["half-cheetah-velocity"], "ldm") == rows[:1]

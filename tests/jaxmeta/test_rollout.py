@@ -1,4 +1,4 @@
-"""Memories that are sampled, and what a step says beside its reward."""
+"""Sampled memories, and the optional fields of a step."""
 
 import chex
 import jax
@@ -8,18 +8,18 @@ import pytest
 
 from jaxmeta import Binary, Box, Discrete, Env, Real, adaptation, collect, greedy, mdp_step
 from jaxmeta.agent import Agent
-from jaxmeta.replay.off_policy_rows import recorded, recorded_like
+from jaxmeta.replay.off_policy_rows import row_like, to_rows
 from jaxmeta.rl.actor_critic import Evaluated
-from jaxmeta.rl.gae import targets
+from jaxmeta.rl.gae import advantages_and_returns
 from jaxmeta.rl.options import A2C
-from jaxmeta.rollout import MEMORY
+from jaxmeta.rollout import MEMORY_ROLE
 from jaxmeta.trial import trial
 
 EPISODES, LENGTH = 2, 3
 
 
 class Goals(Env):
-    """Three steps; action 1 meets the goal in the second one only. Rewards and shapes differ."""
+    """Three steps; action 1 reaches the goal in the second one only; shaped rewards differ."""
 
     obs_space, action_space, reward = Box((1,), 0, 3), Discrete(2), Real()
     horizon, fixed_length, goals = LENGTH, True, True
@@ -35,12 +35,12 @@ class Goals(Env):
 
     def step(self, noise, state, action, task):
         met = (state == 1) & (action == 1)
-        more = {"met": met, "shaped": 10.0 + state, "metrics": {"place": 2.0 * state}}
-        return state + 1, mdp_step(state[None] + 1, -state, **more)
+        fields = {"met": met, "shaped": 10.0 + state, "metrics": {"place": 2.0 * state}}
+        return state + 1, mdp_step(state[None] + 1, -state, **fields)
 
 
 class Quiet(Goals):
-    """The same without anything beside the reward."""
+    """The same without the optional fields."""
 
     goals = False
 
@@ -75,7 +75,7 @@ def played(agent, env, key=0):
     return jax.device_get(jax.jit(one)(jax.random.key(key)))
 
 
-def test_a_memory_sees_the_noise_of_the_step_that_it_remembers():
+def test_a_memory_gets_the_noise_of_its_step():
     rollout = played(holding_a_latent(), Goals()).rollout
     (actions, latents), memories = rollout.records
     np.testing.assert_allclose(memories, memories[0] + np.cumsum(latents) - latents, atol=1e-5)
@@ -97,11 +97,11 @@ class Starts(chex.TestCase):
         assert abs(np.mean(memories)) < 0.5 and 0.7 < np.std(memories) < 1.3
 
 
-def test_what_a_memory_begins_with_is_drawn_by_no_key_that_a_reset_splits_off():
+def test_the_key_of_initial_memories_is_none_that_a_reset_splits_off():
     """`fold_in(key, i)` is the i-th of `split(key, n)`: a small number would be such a key."""
     key = jax.random.key(0)
     bits = lambda keys: np.asarray(jax.random.key_data(keys)).reshape(-1, 2)
-    own = bits(jax.random.fold_in(key, MEMORY))
+    own = bits(jax.random.fold_in(key, MEMORY_ROLE))
     assert (bits(jax.random.fold_in(key, 1)) == bits(jax.random.split(key, 4))[1]).all()
     assert not (own == bits(jax.random.split(key, 10_000))).all(1).any()
 
@@ -127,7 +127,7 @@ def always(action):
 
 
 @pytest.mark.parametrize("action", [0, 1])
-def test_reached_is_any_step_of_an_episode_that_met_the_goal(action):
+def test_reached_is_whether_any_step_of_an_episode_met_the_goal(action):
     found = played(always(action), Goals())
     assert found.reached.tolist() == [bool(action)] * EPISODES
     assert found.rollout.transitions.met.tolist() == [False, bool(action), False] * EPISODES
@@ -138,7 +138,7 @@ def test_without_goals_nothing_is_met():
     assert not played(always(1), Quiet()).reached.any()
 
 
-def test_a_binary_reward_says_by_itself_that_the_goal_was_met():
+def test_a_binary_reward_implies_that_the_goal_was_met():
     class Paying(Quiet):
         reward = Binary(low=-1.0, high=0.0)  # the first step's reward is 0, later ones' are not
 
@@ -148,26 +148,28 @@ def test_a_binary_reward_says_by_itself_that_the_goal_was_met():
     assert found.reached.all()
 
 
-def test_no_score_reads_a_shaped_reward_and_returns_are_made_of_it():
+def test_no_score_reads_a_shaped_reward_and_advantages_do():
     shaped, plain = (played(always(1), env()) for env in (Goals, Quiet))
     np.testing.assert_array_equal(shaped.returns, plain.returns)
     assert shaped.returns.tolist() == [-3.0] * EPISODES
     assert plain.rollout.transitions.shaped is None
     hp = A2C(gamma=1.0, gae_lambda=1.0)
     zero = jnp.zeros((EPISODES * LENGTH, 1))
-    judged = Evaluated(zero, zero, zero, jnp.zeros(1))
+    evaluated = Evaluated(zero, zero, zero, jnp.zeros(1))
     by_worker = lambda rollout: jax.tree.map(lambda x: x[:, None], rollout.transitions)
-    of = lambda found: np.asarray(targets(judged, by_worker(found.rollout), hp)[1][0, 0])
+    of = lambda found: np.asarray(
+        advantages_and_returns(evaluated, by_worker(found.rollout), hp)[1][0, 0]
+    )
     assert (of(shaped), of(plain)) == (2 * (10 + 11 + 12), -6.0)
 
 
-def test_the_replay_has_room_for_shaped_rewards_where_there_are_some():
+def test_the_replay_stores_shaped_rewards_where_there_are_some():
     for env, shape in ((Goals(), (EPISODES * LENGTH,)), (Quiet(), None)):
-        world = trial(env, EPISODES)
-        like = recorded_like(world)
+        env = trial(env, EPISODES)
+        like = row_like(env)
         assert (like.shaped if shape is None else like.shaped.shape) == shape
-        rollout = collect(always(0), world, {}, jnp.zeros(2), jax.random.key(0), "train")
-        rows = recorded(rollout.transitions, jnp.arange(2))
+        rollout = collect(always(0), env, {}, jnp.zeros(2), jax.random.key(0), "train")
+        rows = to_rows(rollout.transitions, jnp.arange(2))
         chex.assert_trees_all_equal_structs(rows, like)
         if shape:
             np.testing.assert_array_equal(rows.shaped, [[10, 11, 12] * EPISODES] * 2)

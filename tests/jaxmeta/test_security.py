@@ -15,7 +15,7 @@ from experiments.__main__ import main
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
-from tests.written import on_record, two_episodes, write_run
+from tests.written import run_on_record, two_episodes, write_run
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
@@ -190,8 +190,8 @@ def stranger(tmp_path_factory):
     marker, home, folder = base / "marker", base / "home", base / "run"
     home.mkdir()
     plain = two_episodes(frames=100_000)
-    hostile(folder / ENV, on_record(plain, env="./evil.py:make"), marker)
-    hostile(folder / METHOD, on_record(plain, method="evil.py"), marker)
+    hostile(folder / ENV, run_on_record(plain, env="./evil.py:make"), marker)
+    hostile(folder / METHOD, run_on_record(plain, method="evil.py"), marker)
     hostile(folder / NONE, two_episodes(), marker)
     places = {"HOME": str(home), "MPLCONFIGDIR": str(home), "TMPDIR": str(home)}
     done = subprocess.run(

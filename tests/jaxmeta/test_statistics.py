@@ -40,15 +40,15 @@ def test_evaluations_are_means_over_tasks_by_seed_and_frames():
 
 
 def test_rows_keep_what_is_asked_for():
-    kept = statistics.rows(TWO_SEEDS, seed=1, task=0)
+    kept = statistics.select_rows(TWO_SEEDS, seed=1, task=0)
     assert kept["return"].tolist() == [5.0, 0.0]
 
 
 def test_rows_of_some_seeds():
-    kept = statistics.of_seeds(TWO_SEEDS, {1, 7})
+    kept = statistics.select_seeds(TWO_SEEDS, {1, 7})
     assert kept["return"].tolist() == [5.0, 7.0, 0.0, -2.0]
     assert set(kept["seed"]) == {1}
-    assert len(statistics.of_seeds(TWO_SEEDS, [])["seed"]) == 0
+    assert len(statistics.select_seeds(TWO_SEEDS, [])["seed"]) == 0
 
 
 def test_an_evaluation_that_was_cut_short_is_left_out():
@@ -132,7 +132,7 @@ def test_the_interval_is_scipys_bootstrap_over_whole_seeds(statistic):
     assert interval == statistics.interval(scores, statistic)  # the same numbers every time
 
 
-def test_the_interval_covers_the_truth_although_an_agents_tasks_hang_together():
+def test_the_interval_covers_the_truth_although_an_agents_tasks_are_correlated():
     """Resampling the seeds of each task apart, which must not be done, covers a third."""
     covered, apart = [], []
     for _ in range(200):

@@ -96,11 +96,11 @@ def test_every_step_is_gymnaxs_own_until_an_episode_ends(name):
 def test_a_limit_of_gymnax_is_no_end_of_the_mdp_in_a_trial():
     ours = family("Pendulum-v1")[2]
     assert ours.horizon == 200
-    world = trial(ours, 2)
+    trial_env = trial(ours, 2)
     task = jax.tree.map(lambda x: x[0], ours.eval_tasks("test"))
-    noise = jax.vmap(world.draw)(jax.random.split(jax.random.key(1), 400))
-    state, _ = world.reset(jax.random.key(0), task)
-    go = lambda state, noise: world.step(noise, state, jnp.zeros(1), task)
+    noise = jax.vmap(trial_env.draw)(jax.random.split(jax.random.key(1), 400))
+    state, _ = trial_env.reset(jax.random.key(0), task)
+    go = lambda state, noise: trial_env.step(noise, state, jnp.zeros(1), task)
     _, steps = jax.jit(lambda: jax.lax.scan(go, state, noise))()
     assert np.flatnonzero(steps.last).tolist() == [199, 399]
     assert np.flatnonzero(steps.limit).tolist() == [199, 399]
@@ -159,16 +159,16 @@ def test_vectors_beyond_the_space_are_clipped_to_the_tasks():
 def test_every_environment_of_gymnax_lives_through_a_trial(name):
     env, params = gymnax.make(name)
     ours = from_gymnax(env, lambda key, split: params, {"train": [params]}, horizon=4)
-    world = trial(ours, 2)
+    trial_env = trial(ours, 2)
     task = ours.sample_task(jax.random.key(0), "train")
-    noise = jax.vmap(world.draw)(jax.random.split(jax.random.key(1), 8))
-    start, obs = world.reset(jax.random.key(2), task)
+    noise = jax.vmap(trial_env.draw)(jax.random.split(jax.random.key(1), 8))
+    start, obs = trial_env.reset(jax.random.key(2), task)
     action = jnp.zeros(getattr(ours.action_space, "shape", ()))
     action = action if isinstance(ours.action_space, Box) else action.astype(int)
-    go = lambda state, noise: world.step(noise, state, action, task)
+    go = lambda state, noise: trial_env.step(noise, state, action, task)
     _, steps = jax.lax.scan(go, start, noise)
-    assert steps.obs.shape == (8, *world.obs_space.shape)
-    assert steps.obs.dtype == obs.dtype == world.obs_space.dtype
+    assert steps.obs.shape == (8, *trial_env.obs_space.shape)
+    assert steps.obs.dtype == obs.dtype == trial_env.obs_space.dtype
     assert np.isfinite(steps.obs).all() and np.isfinite(steps.reward).all()
 
 

@@ -151,7 +151,7 @@ def refused(what):
         print(error)
 
 refused(lambda: __import__("envs.adapters.to_gymnasium"))
-refused(envs.adapters.from_gymnax.kinds)"""
+refused(envs.adapters.from_gymnax.gymnax_spaces)"""
 
 
 def test_a_missing_package_is_named():

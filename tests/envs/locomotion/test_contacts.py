@@ -134,7 +134,7 @@ def test_contacts_cost_and_goals_are_walked_to_with_them_in_sight(plain, contact
     seen = [free.obs, forces] if contact is AntGoalContact else [free.obs]
     np.testing.assert_allclose(steps.obs, np.concatenate(seen, 1), rtol=1e-6)
     assert made(contact).obs_space.shape == steps.obs.shape[1:]
-    assert len(made(contact).observed) == steps.obs.shape[1]
+    assert len(made(contact).obs_names) == steps.obs.shape[1]
 
 
 def test_warp_has_no_contact_forces():

@@ -41,7 +41,7 @@ def test_the_cheetah_is_paid_by_its_velocity_in_the_direction(direction):
     np.testing.assert_allclose(seen.reward, expected, atol=1e-4)
     assert np.abs(velocity).max() > 0.1
     assert env.obs_space.shape == (20,)
-    assert env.mark(direction, 2.0) == (6.0 * direction, 0.0)
+    assert env.marker_position(direction, 2.0) == (6.0 * direction, 0.0)
 
 
 @pytest.mark.parametrize("degrees", [0, 180])

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from envs.locomotion.humanoid import humanoid_direction, humanoid_direction_contact
 from envs.locomotion.physics import physics
-from envs.locomotion.robot import Moved
+from envs.locomotion.robot import RobotTransition
 from envs.locomotion.robot_models import HUMANOID, xml
 from tests.envs.locomotion.test_physics import (
     MEDIAN,
@@ -89,7 +89,7 @@ def test_the_humanoid_sees_its_bodies_and_its_motors():
     np.testing.assert_allclose(seen.obs, want, rtol=1e-5, atol=2e-5)
     assert np.abs(seen.obs[1:, -17:]).max() == pytest.approx(0.4 * 300)
     assert not seen.obs[0, -17:].any() and np.abs(seen.action).max() > 1
-    assert env.obs_space.shape == (270,) and len(set(env.observed)) == 270
+    assert env.obs_space.shape == (270,) and len(set(env.obs_names)) == 270
 
 
 def test_the_humanoid_is_paid_by_its_mass_centres_velocity_and_for_standing():
@@ -114,10 +114,13 @@ def test_contacts_are_seen_and_cost():
     np.testing.assert_array_equal(contact.obs, jnp.concatenate([plain.obs, after.forces[6:]]))
     cost = 5e-7 * (np.asarray(after.forces, float) ** 2).sum()
     assert 0.1 < cost < 10 and float(plain.reward - contact.reward) == pytest.approx(cost, 1e-4)
-    assert env.obs_space.shape == (348,) and len(set(env.observed)) == 348
+    assert env.obs_space.shape == (348,) and len(set(env.obs_names)) == 348
 
     hit = state._replace(forces=jnp.full_like(state.forces, 1e4))
-    paid = [env.paid(Moved(state, x, jnp.zeros(17)), jnp.zeros(())) for x in (state, hit)]
+    paid = [
+        env.compute_reward(RobotTransition(state, x, jnp.zeros(17)), jnp.zeros(()))
+        for x in (state, hit)
+    ]
     assert [float(x) for x in paid] == [5, 5 - 10]
 
 
@@ -126,7 +129,7 @@ def test_contacts_are_seen_and_cost():
 )
 def test_a_torso_too_low_or_too_high_is_a_fall(height, fell):
     state = recorded().states[0]
-    assert bool(made().fallen(state._replace(qpos=state.qpos.at[2].set(height)))) == fell
+    assert bool(made().is_terminal(state._replace(qpos=state.qpos.at[2].set(height)))) == fell
 
 
 def test_a_step_that_is_not_taken_shows_where_it_began_without_torques():
@@ -138,7 +141,7 @@ def test_a_step_that_is_not_taken_shows_where_it_began_without_torques():
 def test_resets_are_nearly_still_and_touch_nothing():
     """So that contact forces are known to be zero there."""
     env = made()
-    states = jax.jit(jax.vmap(env.start))(jax.random.split(jax.random.key(0), 500))
+    states = jax.jit(jax.vmap(env.initial_state))(jax.random.split(jax.random.key(0), 500))
     noise = np.asarray(states.qpos) - np.asarray(env.qpos0)
     for x in (noise[:, :3], noise[:, 7:], np.asarray(states.qvel)):
         assert kstest(x.ravel(), "uniform", args=(-0.01, 0.02)).pvalue > 1e-3
@@ -151,7 +154,7 @@ def test_directions_are_uniform_in_every_split(split):
     keys = jax.random.split(jax.random.key(0), 2000)
     drawn = jax.jit(jax.vmap(lambda key: made().sample_task(key, split)))(keys)
     assert kstest(np.asarray(drawn), "uniform", args=(0, 2 * np.pi)).pvalue > 1e-3
-    assert made().mark(np.pi / 2, 1.0) == pytest.approx((0, 3))
+    assert made().marker_position(np.pi / 2, 1.0) == pytest.approx((0, 3))
     if split != "oracle":
         count = {"train": 6, "test": 30}[split]
         evenly = (np.arange(count) + 0.5) * 2 * np.pi / count

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from envs.locomotion.multi_task import ant_multi_task, half_cheetah_multi_task
-from envs.locomotion.robot import Moved
+from envs.locomotion.robot import RobotTransition
 from experiments.figures.trial_video import words
 from jaxmeta.config.run import Run
 from jaxmeta.training.evaluation import evaluation_tasks
@@ -113,13 +113,18 @@ def test_a_step_is_paid_by_the_relative_distance_to_the_target(maker, error):
     seen = Recorded(env, jax.tree.map(lambda x: x[0], tasks), size=2.0)
     stack = lambda states: jax.tree.map(lambda *xs: jnp.stack(xs), *states)
     before, after = stack(seen.states[:-1]), stack(seen.states[1:])
-    moved = (before, after, jnp.asarray(seen.action, jnp.float32))
-    pay = jax.jit(jax.vmap(lambda moved, task: env.paid(Moved(*moved), task), in_axes=(0, None)))
+    transition = (before, after, jnp.asarray(seen.action, jnp.float32))
+    pay = jax.jit(
+        jax.vmap(
+            lambda transition, task: env.compute_reward(RobotTransition(*transition), task),
+            in_axes=(0, None),
+        )
+    )
     for k in range(0, len(tasks.family), 5):  # two targets of each sub-family
         task = jax.tree.map(lambda x, k=k: x[k], tasks)
         off = error(seen, env.families[int(task.family)], np.asarray(task.target, float))
         expected = -off - 0.05 * (seen.action**2).sum(1)
-        np.testing.assert_allclose(pay(moved, task), expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(pay(transition, task), expected, rtol=1e-4, atol=1e-5)
         if k == 0:
             np.testing.assert_allclose(seen.reward, expected, rtol=1e-4, atol=1e-5)
 
@@ -139,7 +144,7 @@ def test_ants_see_where_they_are_and_never_fall():
     np.testing.assert_array_equal(seen.obs, np.concatenate([seen.qpos, seen.qvel], axis=1))
     high = env.physics.begin(jnp.asarray(seen.qpos[0], jnp.float32).at[2].set(3.0), jnp.zeros(14))
     assert not env.step(None, high, jnp.zeros(8), task)[1].last
-    assert env.obs_space.shape == (29,) and len(env.observed) == 29
+    assert env.obs_space.shape == (29,) and len(env.obs_names) == 29
     assert made(half_cheetah_multi_task).obs_space.shape == (20,)
 
 
@@ -150,12 +155,12 @@ def test_tables_and_videos_tell_the_sub_family_and_the_target():
     task = json.loads(json.dumps(described[0]["task"]))
     assert task == {"family": 0, "target": [-1.0, 0.0, 0.0]}
     assert words(task) == "family 0, target [-1.  0.  0.]" and words(0.5) == "0.5"
-    assert env.mark(task, 2.0) == (-2.0, 0.0)
-    assert env.mark({"family": 6, "target": [0.0, 5.0, 0.0]}, 2.0) == (0.0, 5.0)
+    assert env.marker_position(task, 2.0) == (-2.0, 0.0)
+    assert env.marker_position({"family": 6, "target": [0.0, 5.0, 0.0]}, 2.0) == (0.0, 5.0)
     cheetah = made(half_cheetah_multi_task)
-    assert cheetah.mark({"family": 1, "target": -4.0}, 0.5) == (-2.0, 0.0)
-    assert cheetah.mark({"family": 3, "target": -5.0}, 0.5) == (-5.0, 0.0)
-    assert cheetah.mark({"family": 6, "target": 2.0}, 0.5) == (0.0, 0.0)
+    assert cheetah.marker_position({"family": 1, "target": -4.0}, 0.5) == (-2.0, 0.0)
+    assert cheetah.marker_position({"family": 3, "target": -5.0}, 0.5) == (-5.0, 0.0)
+    assert cheetah.marker_position({"family": 6, "target": 2.0}, 0.5) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -348,16 +348,16 @@ def contact_frames():
 
 
 def test_capsules_touch_planes_in_the_same_frames_as_in_c():
-    from envs.locomotion.mjx_physics import corrected
+    from envs.locomotion.mjx_physics import patched_collisions
 
-    with corrected():
+    with patched_collisions():
         in_c, in_mjx = contact_frames()
     assert len(in_c) == 2 * 2 * len(TILTS)
     np.testing.assert_allclose(in_mjx, in_c, atol=1e-5)
 
 
 def test_mjx_still_needs_correcting():
-    """Where this fails, mujoco-mjx has been corrected and `corrected` can go."""
+    """Where this fails, mujoco-mjx has been corrected and `patched_collisions` can go."""
     in_c, in_mjx = contact_frames()
     off = np.abs(in_mjx - in_c).max((1, 2)) > 0.1
     assert off.any() and not off.all()

@@ -18,7 +18,7 @@ from envs.locomotion.half_cheetah import (
 )
 from envs.locomotion.multi_task import half_cheetah_multi_task
 from envs.switching import fixed_order, switching
-from experiments.analysis.robot_motion import body_of, robot_of
+from experiments.analysis.robot_motion import robot_of, robot_state_of
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.training.evaluation import evaluation_tasks
@@ -73,7 +73,7 @@ def test_episodes_are_six_segments_of_a_hundred_steps(maker):
     task = env.sample_task(jax.random.key(0), "train")
     assert task.shape == (6,)
     for t, segment in ((0, 0), (99, 0), (100, 1), (250, 2), (599, 5)):
-        assert env.current(task, t) == task[segment]
+        assert env.current_task(task, t) == task[segment]
 
 
 def test_tasks_change_at_half_of_the_boundaries_within_their_split():
@@ -116,7 +116,7 @@ def test_a_fall_ends_the_episode_and_the_next_one_begins_in_the_first_task():
     env = trial(made(ant_direction_2_switching), 2)
     task = env.eval_tasks("train")[0]
     state, _ = env.reset(jax.random.key(0), task)
-    high = env.env.env.physics.begin(body_of(state).qpos.at[2].set(1.3), jnp.zeros(14))
+    high = env.env.env.physics.begin(robot_state_of(state).qpos.at[2].set(1.3), jnp.zeros(14))
     falling = state._replace(inner=state.inner._replace(inner=high, t=jnp.int32(250)))
     after, step = env.step(env.draw(jax.random.key(0)), falling, jnp.zeros(8), task)
     assert bool(step.last) and not bool(step.over)
@@ -136,14 +136,19 @@ def test_videos_mark_the_task_of_the_moment():
     env = made(half_cheetah_direction_switching)
     assert robot_of(trial(env, 1)) is env.env
     for seconds, x in ((0, 0), (4.95, 14.85), (5.0, 15), (7.0, 9), (11.0, -3), (30.0, 0)):
-        assert env.mark([1.0, -1.0, -1.0, 1.0, -1.0, 1.0], seconds) == pytest.approx((x, 0))
+        assert env.marker_position([1.0, -1.0, -1.0, 1.0, -1.0, 1.0], seconds) == pytest.approx(
+            (x, 0)
+        )
     ant = made(ant_direction_2_switching)
-    marks = [ant.mark([0.0, np.pi, 0.0, 0.0, 0.0, 0.0], seconds)[0] for seconds in (4.9, 5.0, 10.0)]
+    marks = [
+        ant.marker_position([0.0, np.pi, 0.0, 0.0, 0.0, 0.0], seconds)[0]
+        for seconds in (4.9, 5.0, 10.0)
+    ]
     assert marks == [3.0, -3.0, 3.0]
     several = switching(made(half_cheetah_multi_task), every=100, segments=2)
     task = {"family": [2, 0], "target": [5.0, 1.0]}
-    assert several.mark(task, 4.0) == (5.0, 0.0)
-    assert several.mark(task | {"family": [0, 2]}, 6.0) == (1.0, 0.0)
+    assert several.marker_position(task, 4.0) == (5.0, 0.0)
+    assert several.marker_position(task | {"family": [0, 2]}, 6.0) == (1.0, 0.0)
 
 
 def test_any_environment_can_change_its_tasks():

@@ -106,7 +106,7 @@ def test_only_an_ant_on_its_way_falls(family, height):
 def test_a_torso_too_low_or_too_high_is_a_fall():
     env = made(AntDirection)
     state, _ = env.reset(jax.random.key(0), env.eval_tasks("train")[0])
-    at = lambda height: bool(env.fallen(state._replace(qpos=state.qpos.at[2].set(height))))
+    at = lambda height: bool(env.is_terminal(state._replace(qpos=state.qpos.at[2].set(height))))
     assert [at(height) for height in (0.19, 0.21, 0.99, 1.01)] == [True, False, False, True]
 
 

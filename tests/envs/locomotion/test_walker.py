@@ -32,7 +32,7 @@ def made():
 def body_fields(count=8):
     """Return numbers [8, ...] of the model, one row for each of the first test bodies."""
     tasks = jax.tree.map(lambda x: x[:count], made().eval_tasks("test"))
-    return jax.vmap(made().changed)(tasks)
+    return jax.vmap(made().model_overrides)(tasks)
 
 
 def steps_by_body(model, given, fields):
@@ -95,7 +95,7 @@ def test_every_number_has_a_multiplier_of_its_own():
         assert len(np.unique(factors)) > 0.999 * factors.size
         task = jax.tree.map(lambda x: x[7], tasks)
         want = getattr(model, name) * np.asarray(getattr(task, name))
-        np.testing.assert_allclose(env.changed(task)[name], want, rtol=1e-6)
+        np.testing.assert_allclose(env.model_overrides(task)[name], want, rtol=1e-6)
 
 
 def test_bodies_are_fixed_and_those_for_tests_are_others():
@@ -118,7 +118,7 @@ def test_the_walker_is_paid_by_its_velocity_and_for_standing():
     clipped = np.clip(seen.qvel, -10, 10)
     np.testing.assert_array_equal(seen.obs, np.concatenate([seen.qpos[:, 1:], clipped], axis=1))
     assert np.abs(seen.qvel).max() > 10 and env.dt == pytest.approx(0.01)
-    assert env.obs_space.shape == (17,) and len(env.observed) == 17
+    assert env.obs_space.shape == (17,) and len(env.obs_names) == 17
     other = Recorded(env, jax.tree.map(lambda x: x[1], env.eval_tasks("train")), size=2.0)
     np.testing.assert_array_equal(other.qpos[0], seen.qpos[0])
     assert (other.qpos[1] != seen.qpos[1]).any()
@@ -133,7 +133,7 @@ def test_a_torso_too_low_too_high_or_tilted_is_a_fall(height, tilt, fell):
     env = made()
     state, _ = env.reset(jax.random.key(0), None)
     at = state.qpos.at[1].set(height).at[2].set(tilt)
-    assert bool(env.fallen(state._replace(qpos=at))) == fell
+    assert bool(env.is_terminal(state._replace(qpos=at))) == fell
 
 
 def test_resets_are_nearly_still():

@@ -48,7 +48,7 @@ def test_without_a_given_return_nothing_is_said(written):
 
 
 def test_runs_of_equal_trials_stay_as_they_are(written):
-    assert first_episode.common([written, written]) == ([written, written], [])
+    assert first_episode.common_episodes([written, written]) == ([written, written], [])
 
 
 def test_runs_of_unequal_trials_are_compared_in_the_first_episode(tmp_path, capsys):

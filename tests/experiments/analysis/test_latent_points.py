@@ -1,4 +1,4 @@
-"""Where beliefs lie: purity and linearity against cases that are known, and a run read back."""
+"""Latents: purity and linearity against cases that are known, and a run read back."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_what_lies_together_is_not():
 def test_the_first_direction_is_the_widest():
     x = np.linspace(-1, 1, 30)
     points = np.stack([0.1 * np.sin(9 * x), 3 * x, np.zeros(30)], 1)
-    assert latent_points.linearity(latent_points.first_direction(points), x) > 0.999
+    assert latent_points.linearity(latent_points.first_principal_component(points), x) > 0.999
     assert latent_points.linearity(np.sin(9 * x), x) < 0.2
 
 
@@ -47,7 +47,7 @@ def run(tmp_path_factory):
     return out
 
 
-def test_a_runs_beliefs_are_read_and_drawn(run, monkeypatch):
+def test_a_runs_latents_are_read_and_drawn(run, monkeypatch):
     monkeypatch.setattr(latent_points.reading, "refuse_named_code", lambda run: None)
     by_seed = latent_points.latents_of(run, [0, 1])
     assert by_seed[0].points.shape == (2, 3)  # Steer's two tasks, a latent of 3
@@ -76,14 +76,14 @@ def test_families_are_coloured_and_their_purity_said(run):
     assert "by seed: 1.00 (by chance 0.4" in said
 
 
-def test_methods_without_a_latent_have_no_beliefs(tmp_path):
+def test_methods_without_a_latent_have_no_points(tmp_path):
     path = write_run(tmp_path / "a", two_episodes(), [[1]], [[1]])
     assert latent_points.latents_of(path, [0]) == {}
 
 
-def test_a_report_says_why_beliefs_are_not_drawn(tmp_path):
+def test_a_report_says_why_latents_are_not_drawn(tmp_path):
     run = Run(method="moss", env="half-cheetah-multi-task")
     result = read_results(write_run(tmp_path / "a", run, [[1]], [[1]]))
     files, (said,) = draw_agents([result._replace(label="MoSS")], tmp_path / "figures")
     assert files == []
-    assert said.startswith("MoSS: no beliefs of its agent") and "holds no checkpoint" in said
+    assert said.startswith("MoSS: no latents of its agent") and "holds no checkpoint" in said

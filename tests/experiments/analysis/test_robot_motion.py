@@ -12,7 +12,7 @@ import jaxmeta
 from experiments.__main__ import main
 from experiments.analysis.robot_motion import Motion, motions_of
 from experiments.figures import motion_figures, trial_video
-from experiments.figures.offscreen import LIBRARIES, choose_library, works
+from experiments.figures.offscreen import LIBRARIES, choose_gl_backend, works
 from experiments.report.compose import report
 from jaxmeta.errors import ConfigError
 from tests.processes import ENVIRONMENT
@@ -122,7 +122,7 @@ def test_captions_tell_task_episode_and_return():
     ],
 )
 def test_bad_input_is_refused(path, monkeypatch, capsys, words, said):
-    monkeypatch.setattr("experiments.figures.offscreen.choose_library", lambda: "egl")
+    monkeypatch.setattr("experiments.figures.offscreen.choose_gl_backend", lambda: "egl")
     assert main(["video", str(path), *words]) == 2
     assert said in capsys.readouterr().err
 
@@ -130,7 +130,7 @@ def test_bad_input_is_refused(path, monkeypatch, capsys, words, said):
 def test_a_library_that_does_not_work_is_named(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "none-such")
     with pytest.raises(ConfigError, match="MUJOCO_GL = 'none-such': does not work here"):
-        choose_library()
+        choose_gl_backend()
 
 
 def switched(velocities, every=10):

@@ -10,7 +10,7 @@ import pytest
 from experiments.analysis.comparable_runs import differences, folder_name
 from experiments.analysis.run_record import Death, Manifest, Origin, read_manifest, read_results
 from jaxmeta.rundir import layout
-from tests.written import on_record, two_episodes, write_manifest, write_run
+from tests.written import run_on_record, two_episodes, write_manifest, write_run
 
 VERSIONS = {"jax": "0.10.2", "numpy": "2.4.6"}
 ROBOT = "ant-goal"
@@ -18,7 +18,7 @@ ROBOT = "ant-goal"
 
 def read(path, env="gridworld", **manifest):
     write_manifest(path, **manifest)
-    return read_manifest(path, on_record(two_episodes(), env=env, rl="a2c"))
+    return read_manifest(path, run_on_record(two_episodes(), env=env, rl="a2c"))
 
 
 def test_a_manifest_is_read(tmp_path):
@@ -53,8 +53,8 @@ def test_physics_counts_where_there_is_any(tmp_path):
 
 def test_options_of_the_environment_count(tmp_path):
     write_manifest(tmp_path, versions=VERSIONS)
-    run = on_record(two_episodes(), env="env.py:make")
-    radii = [on_record(run, **{"env.radius": radius}) for radius in (0.3, 0.5, 0.3)]
+    run = run_on_record(two_episodes(), env="env.py:make")
+    radii = [run_on_record(run, **{"env.radius": radius}) for radius in (0.3, 0.5, 0.3)]
     a, b, c = (read_manifest(tmp_path, run).origin for run in radii)
     assert a == c != b
     assert a.options == ("env.radius = 0.3",)
@@ -114,17 +114,17 @@ def test_a_manifest_that_is_none_has_no_origin(text, tmp_path):
     assert read_manifest(tmp_path, two_episodes()).origin is None
 
 
-def test_dead_seeds_have_no_part_in_the_evaluation(tmp_path):
+def test_dead_seeds_are_excluded_from_the_evaluation(tmp_path):
     dead = {"0": {"update": 1, "quantity": "kl"}}
     lists = [[1], [2, 3, 4], [5, 6, 7]]
     found = read_results(write_run(tmp_path / "a", two_episodes(seeds=3), lists, lists))
     assert set(found.evaluation["frames"]) == {0}  # the others are not whole
     write_manifest(tmp_path / "a", dead_seeds=dead)
     found = read_results(tmp_path / "a")
-    assert found.living == [1, 2]
+    assert found.finite_seeds == [1, 2]
     assert set(found.evaluation["seed"]) == {1, 2}
     assert set(found.evaluation["frames"]) == {0, 1000, 2000}
-    assert found.deaths() == ["seed 0 died at update 1 (kl)"]
+    assert found.nonfinite_messages() == ["seed 0 became non-finite at update 1 (kl)"]
 
 
 def test_it_imports_no_jax():

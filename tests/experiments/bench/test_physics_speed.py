@@ -1,4 +1,4 @@
-"""The bench of physics: both loops live the same lives."""
+"""The bench of physics: both loops step the same inputs."""
 
 import json
 
@@ -24,7 +24,7 @@ def test_the_bare_loop_ends_where_the_engine_ends(monkeypatch, robot):
     monkeypatch.setattr(physics_speed, "fastest", once)
     assert physics_speed.engine_steps_per_s(robot, "c", 2) == 3 * 2
     state = jax.device_get(ends["end"])
-    assert physics_speed.bare_steps_per_s(robot, 2) == 3 * 2
+    assert physics_speed.c_loop_steps_per_s(robot, 2) == 3 * 2
     states, _ = ends["end"]
     nq = mujoco.MjModel.from_xml_string(xml(physics_speed.ROBOTS[robot])).nq
     np.testing.assert_allclose(states[:, -1, 1 : 1 + nq], state.qpos, atol=1e-3)

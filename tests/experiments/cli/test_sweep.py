@@ -29,10 +29,10 @@ def file(tmp_path):
 
 
 def test_a_file_holds_the_arguments_of_sweep(file, tmp_path):
-    told = read_sweep(file)
-    assert told["base"] == [RUN]
-    assert told["grid"] == {"a2c.gamma": [0.9, 0.95]}
-    assert told["out"] == tmp_path / "out"
+    parsed = read_sweep(file)
+    assert parsed["base"] == [RUN]
+    assert parsed["grid"] == {"a2c.gamma": [0.9, 0.95]}
+    assert parsed["out"] == tmp_path / "out"
 
 
 def test_names_may_be_grouped_or_dotted_and_bases_several(tmp_path):
@@ -41,11 +41,11 @@ def test_names_may_be_grouped_or_dotted_and_bases_several(tmp_path):
         '[[base]]\nmethod = "rl2"\n[base.a2c]\ngamma = 0.8\n[[base]]\nmethod = "ldm"\n'
         '[[points]]\n"a2c.learning_rate" = 1e-3\n'
     )
-    told = read_sweep(path)
-    assert [run.method for run in told["base"]] == ["rl2", "ldm"]
-    assert told["base"][0].a2c.gamma == 0.8
-    assert told["points"] == [{"a2c.learning_rate": 1e-3}]
-    assert str(told["out"]) == "runs/two"
+    parsed = read_sweep(path)
+    assert [run.method for run in parsed["base"]] == ["rl2", "ldm"]
+    assert parsed["base"][0].a2c.gamma == 0.8
+    assert parsed["points"] == [{"a2c.learning_rate": 1e-3}]
+    assert str(parsed["out"]) == "runs/two"
 
 
 BAD = {

@@ -16,7 +16,7 @@ from experiments.cli import watch
 from jaxmeta.rundir import layout, lock, reading
 from tests.written import (
     cut_short,
-    on_record,
+    run_on_record,
     two_episodes,
     write_manifest,
     write_metrics,
@@ -118,7 +118,7 @@ def test_a_resumed_runs_metrics_may_get_shorter(path, monkeypatch):
     assert "480 of 2,400 frames (20%); 0:00:38 left" in shown[1]
     assert "return 2.0" in shown[1]
     assert shown[1].endswith("no evaluation yet")
-    assert shown[-1] == f"{path}: preempted; `jaxmeta resume {path}` goes on"
+    assert shown[-1] == f"{path}: preempted; `jaxmeta resume {path}` resumes it"
 
 
 def test_what_is_being_written_is_left_out(path, monkeypatch):
@@ -138,10 +138,10 @@ def test_dead_seeds_are_named_and_in_no_mean(tmp_path, monkeypatch):
     (shown, _) = seen(path, monkeypatch)
     assert "return 2.0, imagined 1.0" in shown
     assert "train 24.00" in shown
-    assert shown.endswith("; seed 1 died at update 1 (value_loss)")
+    assert shown.endswith("; seed 1 became non-finite at update 1 (value_loss)")
 
 
-def test_a_death_that_the_manifest_does_not_name_yet_is_in_no_mean(path, monkeypatch):
+def test_a_dead_seed_that_the_manifest_does_not_name_yet_is_in_no_mean(path, monkeypatch):
     write_metrics(path, [LOGGED[2], LOGGED[3] | {"return_train": None, "finite": False}])
     assert "return 2.0, imagined 3.0" in seen(path, monkeypatch, ends(path))[0]
 
@@ -149,7 +149,8 @@ def test_a_death_that_the_manifest_does_not_name_yet_is_in_no_mean(path, monkeyp
 def test_all_seeds_may_be_dead(tmp_path, monkeypatch):
     dead = {str(seed): {"update": 1, "quantity": "kl"} for seed in range(2)}
     shown, _ = seen(write(tmp_path / "a", dead_seeds=dead, status="failed"), monkeypatch)
-    assert "100 frames/s; no evaluation yet; seed 0 died at update 1 (kl); seed 1 died" in shown
+    assert "100 frames/s; no evaluation yet; seed 0 became non-finite at update 1 (kl);" in shown
+    assert shown.endswith("seed 1 became non-finite at update 1 (kl)")
 
 
 def test_a_run_before_its_first_line_is_followed(path, monkeypatch):
@@ -161,13 +162,13 @@ def test_a_run_before_its_first_line_is_followed(path, monkeypatch):
     )
 
 
-def test_a_run_whose_process_is_gone_is_not_waited_for(tmp_path, monkeypatch):
+def test_a_run_whose_process_has_exited_is_not_waited_for(tmp_path, monkeypatch):
     path = write(tmp_path / "a")
     shown = seen(path, monkeypatch)
-    assert shown[-1] == f"{path}: its process is gone: `jaxmeta resume {path}` goes on"
+    assert shown[-1] == f"{path}: its process has exited; `jaxmeta resume {path}` resumes it"
 
 
-def test_a_run_that_ends_between_two_questions_is_not_called_gone(tmp_path, monkeypatch):
+def test_a_run_that_ends_between_two_reads_is_not_called_exited(tmp_path, monkeypatch):
     path = write(tmp_path / "a")
 
     def read_and_end(path):
@@ -175,8 +176,8 @@ def test_a_run_that_ends_between_two_questions_is_not_called_gone(tmp_path, monk
         write_manifest(path, status="finished")
         return result
 
-    living = lambda path: "a process" if reading.status(path) == "running" else None
-    monkeypatch.setattr("jaxmeta.rundir.lock.holder", living)
+    holder = lambda path: "a process" if reading.status(path) == "running" else None
+    monkeypatch.setattr("jaxmeta.rundir.lock.holder", holder)
     monkeypatch.setattr("experiments.cli.watch.read_results", read_and_end)
     assert seen(path, monkeypatch, lambda: None)[-1] == f"{path}: finished"
 
@@ -196,11 +197,11 @@ def test_a_terminal_gets_a_picture(path, monkeypatch):
         "at 1,000 frames, greedy, episode 2: train 23.00 (2.0 of 2 goals), test",
         "23.00 (2.0 of 3 goals)",
     ]
-    assert "gone" not in out.getvalue()
+    assert "exited" not in out.getvalue()
 
 
 def test_an_environment_from_a_file_is_not_executed(tmp_path):
-    run = on_record(two_episodes(frames=2000), env=f"{tmp_path}/env.py:make")
+    run = run_on_record(two_episodes(frames=2000), env=f"{tmp_path}/env.py:make")
     path = write_run(tmp_path / "a", run, [[1]], [[1]], reached="", status="finished")
     first, _, evaluation = watch.lines(read_results(path))
     assert "of 2,000 frames" in first
@@ -208,7 +209,7 @@ def test_an_environment_from_a_file_is_not_executed(tmp_path):
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "nan", "inf", "often"])
-def test_the_time_between_looks_must_be_one(every, path, capsys):
+def test_the_interval_must_be_a_length_of_time(every, path, capsys):
     assert main(["watch", str(path), "--every", every]) == 2
     error = capsys.readouterr().err
     assert "every" in error

@@ -63,7 +63,7 @@ def test_paths_begin_in_the_corner_in_every_episode(ldm):
     path = np.zeros((60, 2), int)
     path[:30, 0] = 3  # episode 1 stays on (3, 0), as if it had jumped there
     path[30:, 1] = 5
-    played = reward_maps.Played(np.array([3, 1]), False, [0, 2, 30, 60], path, None)
+    played = reward_maps.PlottedTrial(np.array([3, 1]), False, [0, 2, 30, 60], path, None)
     axes = gridworld_maps.draw_trials([(ldm, played)]).axes[:4]
     routes = [list(zip(*ax.lines[0].get_data(), strict=True)) for ax in axes]
     assert routes[0] == [(0, 0)]
@@ -92,9 +92,9 @@ def test_reward_maps_are_indexed_by_x_and_y():
 @pytest.fixture(scope="module")
 def untrained():
     run = Run(method="ldm", frames=1920).replace({"vae.capacity": 100, "imagination.beta": 1.5})
-    world, algorithm = build(run)
+    trial_env, algorithm = build(run)
     state = algorithm.init(jax.random.key(0), hyper(run))
-    return trained_beliefs.Loaded(run, world, algorithm, algorithm.params(state))
+    return trained_beliefs.LoadedAgent(run, trial_env, algorithm, algorithm.params(state))
 
 
 def test_mixtures_weigh_training_goals(untrained):
@@ -166,7 +166,7 @@ def test_map_errors_are_drawn_by_run_and_split(ldm):
 
 def test_a_played_trial_moves_one_cell_at_a_time(untrained):
     with jax.numpy_rank_promotion("allow"):  # `adaptation` broadcasts [T] against [N, 1]
-        played = reward_maps.play(untrained, ("test",))
+        played = reward_maps.best_trial(untrained, ("test",))
     assert max(played.goal) in (3, 4, 5)
     assert played.times == [0, 8, 15, 30, 60, 90, 120]
     assert played.maps.shape == (7, 7, 7)
@@ -184,8 +184,8 @@ def test_the_first_living_seeds_agent_is_shown(ldm, untrained, monkeypatch):
     assert trained_beliefs.load_final(ldm).params == "parameters of seed 0"
     dead = ldm._replace(dead={0: Death(37, "kl")}, label="dead")
     assert trained_beliefs.load_final(dead).params == "parameters of seed 1"
-    assert gridworld_maps.whose([dead, dead]) == "Seed 1"
-    assert gridworld_maps.whose([ldm, dead]) == "LDM: seed 0, dead: seed 1"
+    assert gridworld_maps.seed_note([dead, dead]) == "Seed 1"
+    assert gridworld_maps.seed_note([ldm, dead]) == "LDM: seed 0, dead: seed 1"
 
 
 def test_without_a_checkpoint_there_is_no_agent(ldm):

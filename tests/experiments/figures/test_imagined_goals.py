@@ -19,7 +19,7 @@ def test_the_goal_is_where_the_decoder_pays_most():
         return jnp.where(standing, -jnp.abs(obs[:2] - z).sum(), 1.0)
 
     belief, robot = SimpleNamespace(imagine=pay), ant_goal()
-    find = jax.jit(lambda z: imagined_goals.paid_most(belief, None, None, robot, z))
+    find = jax.jit(lambda z: imagined_goals.argmax_reward_position(belief, None, None, robot, z))
     for z in ([1.0, -2.4], [0.0, 3.2], [9.0, 0.1]):
         got = find(jnp.array(z))
         np.testing.assert_allclose(got, np.clip(z, -4, 4), atol=0.1)  # a place every 0.2 m

@@ -12,7 +12,7 @@ from experiments.__main__ import main
 from experiments.report.compose import report
 from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir import layout
-from tests.written import cut_short, on_record, two_episodes, write_run
+from tests.written import cut_short, run_on_record, two_episodes, write_run
 
 
 def both(*stems):
@@ -116,7 +116,7 @@ def test_two_test_splits_have_columns_each(tmp_path, capsys):
 def test_an_environment_without_goals_has_curves_and_a_table(tmp_path, capsys):
     env = tmp_path / "env.py"
     env.write_text("raise RuntimeError('a report runs no code that a run names')")
-    run = on_record(two_episodes(), env=f"{env}:make")
+    run = run_on_record(two_episodes(), env=f"{env}:make")
     path = write_run(tmp_path / "a", run, [[2.0]], [[1.0]], reached="", best=None)
     found = report([path])
     assert {file.name for file in found.files} == DRAWN | PAGE
@@ -141,7 +141,7 @@ def words(capsys):
 def one_seed(path, value=1.0, *, seeds=1, learn="train", train=None, test=None, **manifest):
     """Write a run without maps, which are slow: its environment is a file, which is not there."""
     run = two_episodes(seeds=seeds, train_split=learn, frames=10_000_000)
-    run = on_record(run, env="nowhere.py:make")
+    run = run_on_record(run, env="nowhere.py:make")
     train = [[value]] if train is None else train
     test = [[value]] if test is None else test
     return write_run(path, run, train, test, **manifest)
@@ -186,14 +186,14 @@ def test_of_equal_groups_the_first_given_comes_first(tmp_path, capsys):
     assert all(re.fullmatch("figures-env-none-versions-[0-9a-f]{12}", name) for name in folders)
 
 
-def test_a_package_that_only_one_names_is_told(tmp_path, capsys):
+def test_a_package_that_only_one_names_is_reported(tmp_path, capsys):
     one_seed(tmp_path / "a", 1, versions=JAX[10])
     one_seed(tmp_path / "b", 2, versions={"jax": "0.10.0"})
     report([tmp_path])
     assert f"{tmp_path}/b: without numpy 2.4.6 " in words(capsys)
 
 
-def test_a_manifest_that_says_nothing_is_a_group_of_its_own(tmp_path, capsys):
+def test_a_manifest_without_versions_is_a_group_of_its_own(tmp_path, capsys):
     one_seed(tmp_path / "a", 1, versions=JAX[10])
     one_seed(tmp_path / "b", 2, versions={"jax": "../../somewhere"})
     (one_seed(tmp_path / "c", 3) / layout.MANIFEST).write_text('{"status": "finis')
@@ -243,28 +243,28 @@ def test_runs_that_differ_in_nothing_are_compared_without_a_warning(tmp_path, ca
     assert "Mixed" not in text
 
 
-DEATH = {"1": {"update": 37, "quantity": "value_loss"}}
+DEAD = {"1": {"update": 37, "quantity": "value_loss"}}
 
 
 def test_dead_seeds_are_left_out_and_named(tmp_path, capsys):
-    lists = [[1, 2, 3], [50], [3, 4, 5]]  # seed 1 died after its first evaluation
-    path = one_seed(tmp_path / "a", seeds=3, train=lists, test=lists, dead_seeds=DEATH)
+    lists = [[1, 2, 3], [50], [3, 4, 5]]  # seed 1 became non-finite after its first evaluation
+    path = one_seed(tmp_path / "a", seeds=3, train=lists, test=lists, dead_seeds=DEAD)
     rows = report([path]).rows
     assert [row["seed"] for row in rows] == [0, 2, "mean", "std", "iqm", "low", "high"]
     assert [row["test_return_greedy"] for row in rows[:3]] == [3, 5, 4]
-    assert f"{path}: seed 1 died at update 37 (value_loss): left out" in words(capsys)
+    assert f"{path}: seed 1 became non-finite at update 37 (value_loss): left out" in words(capsys)
 
 
-def test_where_all_seeds_died_there_are_no_rows(tmp_path, capsys):
-    dead = {"0": {"update": 5, "quantity": "kl"}} | DEATH
+def test_where_all_seeds_are_dead_there_are_no_rows(tmp_path, capsys):
+    dead = {"0": {"update": 5, "quantity": "kl"}} | DEAD
     lists = [[1], [2]]
     path = one_seed(tmp_path / "a", seeds=2, train=lists, test=lists, dead_seeds=dead)
     alive = one_seed(tmp_path / "b", 1)
     assert [row["method"] for row in report([tmp_path]).rows] == ["RL² (b)"]
     assert report([path]) == ([], [])
     text = words(capsys)
-    assert f"{path}: seed 0 died at update 5 (kl): left out" in text
-    assert f"{path}: all seeds died, no rows" in text
+    assert f"{path}: seed 0 became non-finite at update 5 (kl): left out" in text
+    assert f"{path}: all seeds became non-finite, no rows" in text
     assert "no evaluation yet" not in text
     assert f"{alive}: seed" not in text
 
@@ -280,7 +280,7 @@ def test_a_row_that_a_crash_cut_short_takes_its_evaluation_with_it(status, tmp_p
     assert f"{path}: {status}, 1,000 of 10,000,000 frames" in words(capsys)
 
 
-def test_frames_behind_the_last_evaluation_are_named(tmp_path, capsys):
+def test_frames_after_the_last_evaluation_are_named(tmp_path, capsys):
     """All returns of the table are of that evaluation."""
     path = write_run(tmp_path / "a", two_episodes(), [[1]], [[1]])
     report([path])

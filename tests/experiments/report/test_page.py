@@ -12,7 +12,7 @@ import pytest
 from experiments.analysis.summary import estimate
 from experiments.report import page
 from experiments.report.compose import report
-from tests.written import on_record, two_episodes, write_run
+from tests.written import run_on_record, two_episodes, write_run
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -24,9 +24,9 @@ def written(tmp_path_factory):
     """Return the folder of a report on RL2 and Mixreg; maps are left out, as they need agents."""
     folder = tmp_path_factory.mktemp("a folder")
     env = {"env": "nowhere.py:make"}
-    rl2 = on_record(two_episodes(seeds=2), **env)
+    rl2 = run_on_record(two_episodes(seeds=2), **env)
     write_run(folder / "rl2", rl2, [[1, 20], [2, 22]], [[0, 12], [0, 14]])
-    mixreg = on_record(two_episodes(seeds=2, train_split="oracle"), **env)
+    mixreg = run_on_record(two_episodes(seeds=2, train_split="oracle"), **env)
     write_run(folder / "or|acle <b>", mixreg, [[1, 24], [2, 25]], [[0, 20], [0, 22]])
     report([folder])
     return folder
@@ -86,7 +86,7 @@ def test_both_pages_hold_the_numbers(written):
     assert "RL² oracle" in text
     assert "[+0.0](or%7Cacle%20%3Cb%3E/) | 1 |" in text  # goals: as many as RL2
     assert "100% [100%, 100%]" in text  # but on every task a higher return
-    assert "Not decided at this number of seeds: RL² oracle." in text
+    assert "Not significant with this number of seeds: RL² oracle." in text
     assert "running" in text
     html = (written / "report.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "13.0 [12.0, 14.0]</a>" in html
@@ -106,7 +106,7 @@ def test_one_seed_has_no_interval():
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_a_browser_finds_no_error_and_is_asked_for_nothing(written, tmp_path):
-    """What the page asks of a network is against its policy: an error on the console."""
+    """A network request of the page violates its policy: an error on the console."""
     assert visit(written / "report.html", tmp_path) == []
     text = (written / "report.html").read_text()
     asking = tmp_path / "asking.html"

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 
 from jaxmeta.agent import Transition
-from jaxmeta.algorithms.ldm import counted
-from jaxmeta.replay.elbo_trials import replayed
+from jaxmeta.algorithms.ldm import relabel
+from jaxmeta.replay.elbo_trials import elbo_trials
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import begin, initial_states, members, run_updates
+from jaxmeta.training.compiled_functions import (
+    init_train_state,
+    initial_states,
+    make_members,
+    run_updates,
+)
 from tests.tiny import advance, program, tiny_run
 
 # Each field on which paper and public code disagree, with its other value.
@@ -30,13 +35,13 @@ def first_update(overrides):
     """Return what the first update learns from: its rollout, and the ELBO's gradient."""
     run = tiny_run("ldm", overrides | {"seeds": 1})
     _, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
+    state = jax.tree.map(lambda x: x[0], initial_states(make_members(run), algorithm))
     rollout, _ = jax.jit(algorithm.collect)(state)
     merged = jax.tree.map(lambda x: x[:, 0], rollout.transitions)
     elbo = jax.jit(
         lambda params, batch, key: algorithm.belief.elbo(params, batch, key, state.hp.vae)[0]
     )
-    return merged.reward, elbo(state.params, replayed(merged), jax.random.key(0))
+    return merged.reward, elbo(state.params, elbo_trials(merged), jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +56,15 @@ def test_each_fidelity_field_changes_the_first_update(field, paper_update):
 
 
 @pytest.mark.slow
-def test_a_frozen_replay_changes_the_first_update_behind_its_capacity():
+def test_a_frozen_replay_changes_the_first_update_after_it_is_full():
     """It can't matter before: 3 normal workers fill 4 slots in the second update."""
     after = {}
     for replay in ("ring", "frozen"):
         run = tiny_run("ldm", {"vae.capacity": 4, "vae.replay": replay, "seeds": 1})
         _, algorithm = build(run)
         updates = jax.jit(run_updates(algorithm))
-        course = begin(jax.tree.map(lambda x: x[0], members(run)), algorithm)
-        after[replay] = [updates(course, 0, n).state.params["decoder"] for n in (1, 2)]
+        train_state = init_train_state(jax.tree.map(lambda x: x[0], make_members(run)), algorithm)
+        after[replay] = [updates(train_state, 0, n).state.params["decoder"] for n in (1, 2)]
     chex.assert_trees_all_equal(after["ring"][0], after["frozen"][0])
     with pytest.raises(AssertionError):
         chex.assert_trees_all_equal(after["ring"][1], after["frozen"][1])
@@ -69,7 +74,7 @@ def updated(method, rl, overrides):
     """Return parameters and metrics after the first update."""
     run = tiny_run(method, {"seeds": 1} | overrides, rl=rl)
     _, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
+    state = jax.tree.map(lambda x: x[0], initial_states(make_members(run), algorithm))
     state, metrics = jax.jit(algorithm.step)(state)
     return state.params, metrics
 
@@ -82,7 +87,7 @@ def updated(method, rl, overrides):
         ("rl2", "a2c", {"a2c.credit": "episode"}),
     ],
 )
-def test_what_returns_are_made_of_matters_to_the_policy_alone(method, rl, change):
+def test_which_rewards_returns_use_matters_to_the_policy_alone(method, rl, change):
     params, metrics = updated(method, rl, {})
     others, other_metrics = updated(method, rl, change)
     for name in metrics.keys() & {"return_train", "return_imagined", "elbo"}:
@@ -96,15 +101,15 @@ def test_what_returns_are_made_of_matters_to_the_policy_alone(method, rl, change
 def test_real_returns_replace_what_was_imagined():
     run = tiny_run("ldm", {"imagination.returns": "real"})
     tr = Transition(*[jnp.arange(3.0)] * 8, env_reward=jnp.full(3, 7.0))
-    np.testing.assert_array_equal(counted(run)(tr).reward, [7, 7, 7])
-    np.testing.assert_array_equal(counted(tiny_run("ldm"))(tr).reward, [0, 1, 2])
+    np.testing.assert_array_equal(relabel(run)(tr).reward, [7, 7, 7])
+    np.testing.assert_array_equal(relabel(tiny_run("ldm"))(tr).reward, [0, 1, 2])
 
 
 def test_varibads_encoder_receives_the_rl_gradient():
     """The entropy bonus can reach the shared encoder through the RL loss only."""
     run = tiny_run("varibad", {"seeds": 1, "a2c.max_grad_norm": 1e9})
     _, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
+    state = jax.tree.map(lambda x: x[0], initial_states(make_members(run), algorithm))
     moved = {}
     for coefficient in (0.1, 5.0):
         a2c = dataclasses.replace(state.hp.a2c, entropy_coef=jnp.float32(coefficient))
@@ -122,15 +127,15 @@ def test_mixture_trajectories_never_reach_the_replay():
     assert (np.asarray(states.replay.seen) == 15).all()
     assert np.isin(stored, np.float32([-0.1, 1.0])).all()
     rollout, imagined = jax.jit(made.algorithm.collect)(jax.tree.map(lambda x: x[0], states))
-    paid = np.asarray(rollout.transitions.reward)[:, 0]  # the first group, [T, W]
-    real = np.isin(paid, np.float32([-0.1, 1.0])).all(0)
+    reward = np.asarray(rollout.transitions.reward)[:, 0]  # the first group, [T, W]
+    real = np.isin(reward, np.float32([-0.1, 1.0])).all(0)
     np.testing.assert_array_equal(real, ~np.asarray(imagined)[0])
 
 
 def test_every_group_has_mixture_workers_of_its_own():
     run = tiny_run("ldm", {"workers": 8, "seeds": 1})
     _, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
+    state = jax.tree.map(lambda x: x[0], initial_states(make_members(run), algorithm))
     rollout, imagined = jax.jit(algorithm.collect)(state)
     chex.assert_shape(rollout.transitions.reward, (60, 2, 4))
     np.testing.assert_array_equal(imagined, [[False] * 3 + [True]] * 2)

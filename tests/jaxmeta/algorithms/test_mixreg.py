@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 from jaxmeta.algorithm import update_key
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import initial_states, members
+from jaxmeta.training.compiled_functions import initial_states, make_members
 from tests.tiny import tiny_run
 
 SIZES = {"seeds": 1, "networks.action_embedding": 3, "networks.policy_sees_obs": True}
@@ -21,7 +21,7 @@ def lively(method, **changed):
     sizes = {k: v for k, v in SIZES.items() if method == "mixreg" or "mixing" not in k}
     run = tiny_run(method, sizes | changed)
     env, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
+    state = jax.tree.map(lambda x: x[0], initial_states(make_members(run), algorithm))
     head = state.params["policy"]["params"]["head"]
     head["kernel"] = 100 * head["kernel"]
     return run, env, algorithm, state
@@ -37,7 +37,7 @@ def policy(p, obs, latent):
     return log_softmax(logits, axis=-1), value[..., 0]
 
 
-def judged(plain, params, obs, action, reward, seen):
+def evaluated(plain, params, obs, action, reward, seen):
     """Return log-probabilities and values [T + 1, W] of one trial, from its inputs."""
     encoder, heads = plain.float64(params["encoder"]), plain.float64(params["policy"])
     h = np.zeros((reward.shape[1], len(encoder["gru"]["bh"]["r"])))
@@ -67,13 +67,13 @@ def test_the_loss_is_that_of_mixed_trials(plain):
 
     obs = np.concatenate([tr.obs, tr.seen[-1:]]).astype(float)
     inputs = (obs, np.eye(env.action_space.n)[tr.action], tr.reward, tr.seen.astype(float))
-    _, value = judged(plain, state.params, *inputs)
+    _, value = evaluated(plain, state.params, *inputs)
     a2c, advantage, carried = run.a2c, np.zeros_like(tr.reward, float), 0.0
     for t in reversed(range(len(advantage))):
         keep = a2c.gamma * tr.discount[t]
         delta = tr.reward[t] + keep * value[t + 1] - value[t]
         advantage[t] = carried = delta + keep * a2c.gae_lambda * carried
-    log_p, mixed_value = judged(plain, state.params, *(mix(x) for x in inputs))
+    log_p, mixed_value = evaluated(plain, state.params, *(mix(x) for x in inputs))
     taken = np.take_along_axis(log_p[:-1], tr.action[..., None], axis=-1)[..., 0]
     returns = mix(advantage + value[:-1])
 

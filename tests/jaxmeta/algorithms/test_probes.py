@@ -19,11 +19,11 @@ from jaxmeta.algorithm import hyper, sample_tasks
 from jaxmeta.axes import WORKERS
 from jaxmeta.beliefs.options import VAE
 from jaxmeta.config.run import Run
-from jaxmeta.devices.seed_axis import over_seeds, seed_mesh
+from jaxmeta.devices.seed_axis import map_over_seeds, seed_mesh
 from jaxmeta.errors import ConfigError
 from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture
 from jaxmeta.imagination.options import Imagination
-from jaxmeta.replay.elbo_trials import replayed
+from jaxmeta.replay.elbo_trials import elbo_trials
 from jaxmeta.rollout import collect
 from jaxmeta.rundir import reading
 from jaxmeta.training.build import build
@@ -78,7 +78,7 @@ def learned(run):
         play = lambda task: jaxmeta.adaptation(agent, env, params, task, KEY).returns
         return jax.vmap(play)(env.eval_tasks("train")).mean(0)
 
-    over = jax.jit(over_seeds(seed_mesh(run.seeds), one))
+    over = jax.jit(map_over_seeds(seed_mesh(run.seeds), one))
     return np.asarray(over(jnp.arange(run.seeds)))
 
 
@@ -280,7 +280,7 @@ def test_the_belief_recovers_a_linear_reward():
         key_tasks, key_rollout = jax.random.split(key)
         tasks = sample_tasks(env, key_tasks, "train", count)
         rollout = collect(wanderer, env, (), tasks, key_rollout, "train")
-        return tasks, replayed(rollout.transitions)
+        return tasks, elbo_trials(rollout.transitions)
 
     def update(i, carry):
         params, opt = carry
@@ -313,7 +313,7 @@ def test_the_belief_recovers_a_linear_reward():
     assert after < 0.1
 
 
-def test_a_mixture_of_two_known_tasks_is_paid_the_mixture():
+def test_a_mixture_of_two_known_tasks_is_rewarded_by_the_mixture():
     """The belief knows every worker's task from the start, and decodes w . x'."""
     env = trial(probes.Linear(), 2)
     tasks = jnp.array([[1.0, -0.5], [-0.2, 0.8], [0.3, 0.3]])  # of workers 0, 1 and the mixture
@@ -328,14 +328,14 @@ def test_a_mixture_of_two_known_tasks_is_paid_the_mixture():
     )
     share = jnp.array([0.3, 0.7, 0.0])
     weights = jnp.zeros((3, 3, 2)).at[2].set(share[:, None])
-    world = latent_mixture(env, belief, tasks, VAE(), Imagination(normal=2, mixture=1))
+    mixture_env = latent_mixture(env, belief, tasks, VAE(), Imagination(normal=2, mixture=1))
     mixtures = MixtureTask(tasks, weights, jnp.array([False, False, True]))
-    play = jax.jit(lambda: collect(wanderer, world, (), mixtures, KEY, "train"))
+    play = jax.jit(lambda: collect(wanderer, mixture_env, (), mixtures, KEY, "train"))
     tr = jax.device_get(play().transitions)
     x, task = tr.next_obs[..., :2], np.asarray(tasks)
     real = np.stack([x[:, i] @ task[i] for i in range(3)], axis=1)
     np.testing.assert_allclose(tr.env_reward, real, atol=1e-6)
     np.testing.assert_allclose(tr.reward[:, :2], real[:, :2], atol=1e-6)
-    paid_by_each = x[:, 2] @ task.T  # [T, task]: the mixture worker's steps in every task
-    np.testing.assert_allclose(tr.reward[:, 2], paid_by_each @ share, atol=1e-6)
+    reward_of_each = x[:, 2] @ task.T  # [T, task]: the mixture worker's steps in every task
+    np.testing.assert_allclose(tr.reward[:, 2], reward_of_each @ share, atol=1e-6)
     assert np.abs(tr.reward[:, 2] - real[:, 2]).max() > 0.1

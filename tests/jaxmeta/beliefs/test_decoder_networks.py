@@ -8,7 +8,7 @@ import pytest
 from jaxmeta.beliefs.options import VAE
 from jaxmeta.beliefs.reward_decoders import RewardDecoder
 from jaxmeta.env import Discrete
-from jaxmeta.nn.networks import call
+from jaxmeta.nn.networks import apply
 from jaxmeta.nn.options import Networks
 
 SIZES = Networks(state_embedding=8, action_embedding=4, reward_embedding=3, hidden=16, head=5)
@@ -41,11 +41,11 @@ def test_the_decoders_split_first_layer_is_a_concatenation(names):
         embeddings["action"] = relu(dense(np.eye(4)[action], p["embed_action"]))
     order = [name for name in ("next_obs", "action", "obs") if name in names]
     embedded = np.concatenate([embeddings[name] for name in order], axis=-1)
-    got = call(decoder, params, obs, action, next_obs, method="embed")
+    got = apply(decoder, params, obs, action, next_obs, method="embed")
     np.testing.assert_allclose(got, embedded, rtol=1e-5, atol=1e-6)
 
     kernel = np.concatenate([p["of_latent"], p["of_inputs"]])
-    pairs = call(decoder, params, z[:, None], got[None], method="decode")
+    pairs = apply(decoder, params, z[:, None], got[None], method="decode")
     assert pairs.shape == (2, 5)
     for k in range(2):
         for i in range(5):
@@ -53,5 +53,5 @@ def test_the_decoders_split_first_layer_is_a_concatenation(names):
             x = relu(x @ kernel + np.asarray(p["bias"]))
             expected = dense(relu(dense(x, p["layers_0"])), p["out"])[0]
             assert float(pairs[k, i]) == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    alone = call(decoder, params, z[1], got[3], method="decode")
+    alone = apply(decoder, params, z[1], got[3], method="decode")
     assert alone.shape == () and float(alone) == pytest.approx(float(pairs[1, 3]), rel=1e-5)

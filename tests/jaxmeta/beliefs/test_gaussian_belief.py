@@ -17,7 +17,7 @@ from jaxmeta.config.run import Run
 from jaxmeta.env import Binary, Box, Cells, Discrete, Env, Real
 from jaxmeta.nn.networks import Encoder
 from jaxmeta.nn.options import Networks
-from jaxmeta.replay.elbo_trials import Replayed
+from jaxmeta.replay.elbo_trials import ElboTrial
 from jaxmeta.trial import trial
 from tests.tiny import with_sections
 
@@ -27,7 +27,7 @@ LENGTHS = np.array([8, 5, 3])  # the last two trials ended early
 INPUTS = ("obs", "action", "next_obs")
 
 
-class World(Env):
+class Spaces(Env):
     """Only its spaces matter here."""
 
     obs_space = Box((2,))
@@ -38,17 +38,17 @@ class World(Env):
     sample_task = eval_tasks = reset = step = None
 
 
-class RealWorld(World):
+class RealSpaces(Spaces):
     reward = Real()
 
 
-def make(env=World, **vae):
+def make(env=Spaces, **vae):
     """Return a run, its belief and its parameters."""
     options = {"latent": 4, "decoder_inputs": INPUTS, "decoder_layers": (8, 5), "dropout": 0.0}
     run = with_sections(Run(env="gridworld"), networks=SIZES, vae=VAE(**(options | vae)))
-    world = trial(env(), 2)
-    encoder = Encoder(world.action_space, 3, run.networks, run.vae.latent)
-    belief = variational_belief(world, run, encoder, "belief")
+    trial_env = trial(env(), 2)
+    encoder = Encoder(trial_env.action_space, 3, run.networks, run.vae.latent)
+    belief = variational_belief(trial_env, run, encoder, "belief")
     params = jax.tree.map(lambda x: 2 * x, belief.init(jax.random.key(0)))
     return run, belief, params
 
@@ -62,12 +62,12 @@ def certain(params):
 
 
 def trials(rewards=(-0.1, 1.0), lengths=LENGTHS, seed=0):
-    """Return random trials; what lies behind their ends is noise that must not count."""
+    """Return random trials; what comes after their ends is noise that must not count."""
     rng = np.random.default_rng(seed)
     cell = lambda: np.concatenate(
         [rng.integers(0, CELLS, (B, T, 1)), rng.random((B, T, 2))], axis=-1
     )
-    return Replayed(
+    return ElboTrial(
         obs=jnp.asarray(cell(), jnp.float32),
         action=jnp.asarray(rng.integers(0, 3, (B, T))),
         reward=jnp.asarray(rng.choice(rewards, (B, T)), jnp.float32),
@@ -127,7 +127,7 @@ def multi(plain, params, data, error):
 
 
 def double_loop(e, z, reduction, lengths=LENGTHS):
-    """Return sum_t R_t, averaged over trials: every prefix explains every step."""
+    """Return sum_t R_t, averaged over trials: from every prefix every step is decoded."""
     totals = []
     for b, length in enumerate(lengths):
         total = 0.0
@@ -212,10 +212,10 @@ def test_chained_kls_gradients_flow_into_the_posterior_and_the_one_before(gaussi
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-@pytest.mark.parametrize("env", [World, RealWorld])
+@pytest.mark.parametrize("env", [Spaces, RealSpaces])
 @pytest.mark.parametrize("kind", ["single", "multi"])
 def test_the_reconstruction_is_the_double_loop(plain, env, kind, reduction):
-    rewards, error = ((-0.1, 1.0), cross_entropy) if env is World else ((0.3, -2.0, 1.0), squared)
+    rewards, error = ((-0.1, 1.0), cross_entropy) if env is Spaces else ((0.3, -2.0, 1.0), squared)
     run, belief, params = make(env, decoder=kind, pairs="all", reduction=reduction)
     params, data = certain(params), trials(rewards)
     mean, _ = posteriors(plain, params, data)
@@ -240,7 +240,7 @@ def test_the_loss_is_reconstruction_plus_weighted_kl(plain, kind):
 
 
 def test_latents_are_samples_of_the_posterior(plain):
-    run, belief, params = make(RealWorld, pairs="all")
+    run, belief, params = make(RealSpaces, pairs="all")
     logvar = params["belief"]["params"]["logvar"]
     logvar["bias"] = logvar["bias"] + 2  # wide: a sample is not the mean
     data = trials()
@@ -311,7 +311,9 @@ def test_every_pair_of_latent_and_step_has_its_own_dropout_mask(plain, pairs):
     assert_mean(draws, mean, errors=5)
 
 
-@pytest.mark.parametrize("env, kind", [(World, "single"), (World, "multi"), (RealWorld, "single")])
+@pytest.mark.parametrize(
+    "env, kind", [(Spaces, "single"), (Spaces, "multi"), (RealSpaces, "single")]
+)
 def test_an_imagined_reward_is_the_expected_one(plain, env, kind):
     run, belief, params = make(env, decoder=kind)
     data = trials()
@@ -320,7 +322,7 @@ def test_an_imagined_reward_is_the_expected_one(plain, env, kind):
     e = {"single": single, "multi": multi}[kind](plain, params, data, identity)
     prediction = float(e(1, z.astype(np.float64), 2))
     p = 1 / (1 + np.exp(-prediction))
-    expected = -0.1 + 1.1 * p if env is World else prediction
+    expected = -0.1 + 1.1 * p if env is Spaces else prediction
     step = (data.obs[1, 2], data.action[1, 2], data.next_obs[1, 2])
     got = belief.imagine(params, jnp.asarray(z), *step, None, run.vae)
     assert got.shape == () and float(got) == pytest.approx(expected, rel=1e-5, abs=1e-6)

@@ -1,4 +1,4 @@
-"""MoSS's task inference: what the replay says against what the agent believed, its fields."""
+"""MoSS's task inference: beliefs from the replay against the agent's, and its options."""
 
 import chex
 import jax
@@ -10,7 +10,7 @@ from jaxmeta.agent import Transition
 from jaxmeta.algorithm import hyper
 from jaxmeta.beliefs.mixture_belief import mixture_belief
 from jaxmeta.replay import ring_buffer
-from jaxmeta.replay.off_policy_rows import Recorded, recorded_like, windows
+from jaxmeta.replay.off_policy_rows import OffPolicyRow, row_like, windows
 from jaxmeta.training.build import make_env
 from tests.tiny import tiny_run
 
@@ -25,10 +25,10 @@ def made(overrides=()):
 
 
 def some_rows(env, n=2, cuts=(), lasts=(3, 7), seed=0):
-    """Return random rows, with normalisers that have seen none of them."""
+    """Return random rows, with normalisers that were not updated with them."""
     rng = np.random.default_rng(seed)
     fill = lambda x: jnp.asarray(rng.normal(size=(n, *x.shape)), x.dtype)
-    rows = jax.tree.map(fill, recorded_like(env))
+    rows = jax.tree.map(fill, row_like(env))
     marks = {"cut": cuts, "last": lasts}
     steps = jnp.arange(env.horizon)
     flags = {
@@ -38,7 +38,7 @@ def some_rows(env, n=2, cuts=(), lasts=(3, 7), seed=0):
     return rows._replace(task=jnp.arange(n), discount=jnp.ones_like(rows.discount), **flags)
 
 
-def lived(row: Recorded, t) -> Transition:
+def transition_of(row: OffPolicyRow, t) -> Transition:
     over = row.cut[t]
     obs, after = row.obs[t], row.obs[t + 1]
     return Transition(
@@ -48,18 +48,18 @@ def lived(row: Recorded, t) -> Transition:
 
 @pytest.mark.parametrize("window", [0, 3, 20])
 @pytest.mark.parametrize("level", ["step", "episode"])
-def test_what_the_replay_says_is_what_the_agent_believed(window, level):
+def test_beliefs_from_the_replay_are_the_agents(window, level):
     _, env, belief, params = made({"inference.window": window, "inference.level": level})
     rows = some_rows(env)
     seen = {"obs": rows.obs[:, :-1], "action": rows.action, "reward": rows.reward}
-    tr = lived(jax.tree.map(lambda x: x[0], rows), 0)._replace(**seen)
-    params = belief.look(params, tr)
+    tr = transition_of(jax.tree.map(lambda x: x[0], rows), 0)._replace(**seen)
+    params = belief.update_normalisers(params, tr)
     observe = jax.jit(belief.observe)
     for i, end in ((0, env.horizon), (1, 5)):
         row = jax.tree.map(lambda x, i=i: x[i], rows)
         memory = belief.begin(params)
         for t in range(end):
-            memory = observe(params, memory, lived(row, t))
+            memory = observe(params, memory, transition_of(row, t))
         length = window or env.horizon
         if level == "episode" and 0 < window < end:
             continue  # a short window has forgotten where the episode before it ended
@@ -87,7 +87,7 @@ def test_a_belief_does_not_depend_on_what_comes_later():
     assert (before[then + 1] != after[then + 1]).any()
 
 
-def test_memory_is_empty_behind_a_trials_end():
+def test_memory_is_empty_after_a_trials_end():
     _, env, belief, params = made({"inference.window": 0})
     rows = some_rows(env, cuts=(2,), lasts=(2,))
     states = belief.encode(params, windows(rows, jnp.full(2, env.horizon), env.horizon))
@@ -95,13 +95,13 @@ def test_memory_is_empty_behind_a_trials_end():
     assert (states[4] != 0).any()
 
 
-def learned(overrides=(), rows=None, wanted=True):
+def learned(overrides=(), rows=None, enabled=True):
     run, env, belief, params = made(overrides)
     rows = some_rows(env, n=6) if rows is None else rows
-    replay = ring_buffer.add(ring_buffer.empty(recorded_like(env), 10), rows, "ring")
+    replay = ring_buffer.add(ring_buffer.empty(row_like(env), 10), rows, "ring")
     hp = hyper(run)
     learn = jax.jit(belief.learn)
-    return params, learn(params, belief.start(params, hp), replay, KEY, hp, jnp.array(wanted))
+    return params, learn(params, belief.init_opt(params, hp), replay, KEY, hp, jnp.array(enabled))
 
 
 ABLATIONS = {
@@ -128,12 +128,12 @@ def test_each_field_changes_what_is_learned(field, usual):
 
 
 def test_nothing_is_learned_before_it_is_wanted():
-    params, (after, _, metrics) = learned(wanted=False)
+    params, (after, _, metrics) = learned(enabled=False)
     chex.assert_trees_all_equal(after, params)
     assert metrics["elbo"] == 0
 
 
-def test_policies_see_parameters_or_a_sample_of_the_chosen_gaussian():
+def test_policies_see_parameters_or_a_sample_of_the_most_likely_gaussian():
     _, _, belief, params = made()
     h, noise = jax.random.normal(KEY, (8,)), jnp.array([0.5, -1.0, 2.0])
     seen = belief.features(params, h, noise)
@@ -142,11 +142,11 @@ def test_policies_see_parameters_or_a_sample_of_the_chosen_gaussian():
     np.testing.assert_allclose(
         other.features(params, h, noise), mean + jnp.sqrt(var) * noise, rtol=1e-5
     )
-    assert (belief.width, other.width) == (6, 3)
+    assert (belief.feature_size, other.feature_size) == (6, 3)
 
 
-def test_with_one_component_too_it_matters_which_transition_is_explained():
-    """Where shares are 1 whatever they are of, only the latents differ."""
+def test_with_one_component_too_it_matters_which_transition_is_decoded():
+    """All responsibilities are 1, so only the latents differ."""
     one = {"inference.components": 1}
     current, following = (
         learned(one | {"inference.decodes": which})[1][2]["reconstruction"]

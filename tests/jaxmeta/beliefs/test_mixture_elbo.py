@@ -10,22 +10,22 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from jaxmeta.agent import Gaussian
-from jaxmeta.algorithm import traceable
+from jaxmeta.algorithm import as_pytree
 from jaxmeta.beliefs.gaussian_belief import chained_kl
 from jaxmeta.beliefs.mixture_elbo import (
     Mixture,
-    chosen,
-    class_kl,
-    contrast,
+    categorical_kl,
+    info_nce,
     mixture_elbo,
+    most_likely,
     priors,
-    two_moments,
+    two_random_steps,
 )
 from jaxmeta.beliefs.options import Inference
 
 KEY = jax.random.key(0)
 S, B, K, L = 4, 3, 2, 3
-HP = traceable(Inference(kl_weight=0.3, class_weight=0.7))
+HP = as_pytree(Inference(kl_weight=0.3, class_weight=0.7))
 
 
 def some_mixture(k=K, seed=0):
@@ -35,7 +35,7 @@ def some_mixture(k=K, seed=0):
 
 
 def bound(q, p, errors):
-    """Return the bound where each latent explains what it has read."""
+    """Return the bound where each latent decodes the step that it has read."""
     ones = jnp.ones((S + 1, B))
     return mixture_elbo(q, p, jax.nn.softmax(q.logits)[1:], errors, ones[1:], ones, HP)
 
@@ -115,9 +115,9 @@ def test_the_chained_prior_has_gradients_on_both_sides():
         chex.assert_trees_all_close(whole, stopped, rtol=1e-2)
 
 
-def test_the_likeliest_component_is_chosen():
+def test_the_most_likely_component_is_selected():
     q = some_mixture()
-    found = chosen(q)
+    found = most_likely(q)
     for t, b in itertools.product(range(S + 1), range(B)):
         k = int(np.argmax(q.logits[t, b]))
         np.testing.assert_array_equal(found.mean[t, b], q.of.mean[t, b, k])
@@ -127,8 +127,8 @@ def test_the_likeliest_component_is_chosen():
 def test_class_kl_against_a_uniform_prior_is_the_missing_entropy():
     logits = jnp.array([0.3, -1.0, 2.0])
     share = softmax(np.asarray(logits, np.float64))
-    wanted = np.log(3) + (share * np.log(share)).sum()
-    assert class_kl(logits, jnp.zeros(3)) == pytest.approx(wanted, rel=1e-5)
+    expected = np.log(3) + (share * np.log(share)).sum()
+    assert categorical_kl(logits, jnp.zeros(3)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_contrast_is_that_of_a_loop():
@@ -141,21 +141,21 @@ def test_the_contrast_is_that_of_a_loop():
         others = sum(near(j) for j in range(6) if tasks[j] != tasks[i])
         total -= counts[i] * np.log(near(i) / (near(i) + others))
     arrays = (jnp.asarray(x, jnp.float32) for x in (queries, keys))
-    found = contrast(*arrays, jnp.asarray(tasks), jnp.asarray(counts), 0.5)
+    found = info_nce(*arrays, jnp.asarray(tasks), jnp.asarray(counts), 0.5)
     assert found == pytest.approx(total / counts.sum(), rel=1e-5)
 
 
-def test_the_contrasts_minimum_and_its_value_where_nothing_is_told_apart():
+def test_the_contrasts_minimum_and_its_value_where_tasks_are_indistinguishable():
     tasks, all_count = jnp.arange(4), jnp.ones(4)
     far = 100.0 * jnp.eye(4)
-    assert contrast(far, far, tasks, all_count, 1.0) == 0
+    assert info_nce(far, far, tasks, all_count, 1.0) == 0
     same = jnp.ones((4, 3))
-    assert contrast(same, same, tasks, all_count, 1.0) == pytest.approx(np.log(4))
-    assert contrast(same, same, jnp.zeros(4), all_count, 1.0) == 0  # no other task, no negatives
+    assert info_nce(same, same, tasks, all_count, 1.0) == pytest.approx(np.log(4))
+    assert info_nce(same, same, jnp.zeros(4), all_count, 1.0) == 0  # no other task, no negatives
 
 
-def test_two_moments_are_different_and_read_real_steps():
-    real = jnp.array([False, False, True, True, True])
-    first, second = jax.vmap(lambda key: two_moments(key, real))(jax.random.split(KEY, 300))
+def test_two_random_steps_are_different_and_valid():
+    valid = jnp.array([False, False, True, True, True])
+    first, second = jax.vmap(lambda key: two_random_steps(key, valid))(jax.random.split(KEY, 300))
     pairs = set(zip(first.tolist(), second.tolist(), strict=True))
     assert pairs == set(itertools.permutations([3, 4, 5], 2))

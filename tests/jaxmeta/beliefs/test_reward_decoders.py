@@ -9,7 +9,7 @@ import pytest
 from scipy.special import log_expit
 from scipy.stats import chisquare
 
-from jaxmeta.beliefs.reward_decoders import drop, prediction_error, random_bytes, stratified
+from jaxmeta.beliefs.reward_decoders import dropout, prediction_error, random_bytes, stratified
 from jaxmeta.env import Binary, Real
 
 BINARY = SimpleNamespace(reward=Binary(low=-0.1, high=1.0))
@@ -29,11 +29,11 @@ def test_stratified_indices_are_unbiased_and_stay_in_their_strata(draws, count):
 
 
 @pytest.mark.parametrize("rate, kept", [(0.7, 77), (0.5, 128), (0.0, 256), (0.999, 1)])
-def test_dropout_keeps_the_mean_whatever_is_really_kept(rate, kept):
+def test_dropout_keeps_the_mean_at_the_rounded_rate(rate, kept):
     # All 256 values of the random bits, so this is exact.
     bits = jnp.arange(256, dtype=jnp.uint8)[:, None]
     x = jnp.broadcast_to(jnp.array([3.0, -1.5]), (256, 2))
-    out = np.asarray(jax.jit(drop)(x, jnp.broadcast_to(bits, x.shape), rate))
+    out = np.asarray(jax.jit(dropout)(x, jnp.broadcast_to(bits, x.shape), rate))
     assert ((out != 0).sum(0) == kept).all()
     np.testing.assert_allclose(out.mean(0), [3.0, -1.5], rtol=1e-5)
     np.testing.assert_allclose(out[out[:, 0] != 0], np.array([[3.0, -1.5]] * kept) * 256 / kept)
@@ -42,12 +42,12 @@ def test_dropout_keeps_the_mean_whatever_is_really_kept(rate, kept):
 def test_without_dropout_nothing_changes():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(50, 4)), jnp.float32)
     bits = random_bytes(jax.random.key(0), x.shape)
-    np.testing.assert_array_equal(drop(x, bits, 0.0), x)
+    np.testing.assert_array_equal(dropout(x, bits, 0.0), x)
 
 
 def test_dropout_masks_are_per_entry():
     bits = random_bytes(jax.random.key(0), (200, 5))
-    kept = np.asarray(drop(jnp.ones((200, 5)), bits, 0.5)) > 0
+    kept = np.asarray(dropout(jnp.ones((200, 5)), bits, 0.5)) > 0
     assert np.abs(np.corrcoef(kept.T) - np.eye(5)).max() < 4.5 / np.sqrt(200)
 
 

@@ -13,12 +13,12 @@ import jaxmeta
 from experiments.__main__ import main
 from jaxmeta.algorithm import hyper
 from jaxmeta.config import recorded_options, resolve, user_code
-from jaxmeta.config.recorded_options import Recorded
+from jaxmeta.config.recorded_options import RecordedSection
 from jaxmeta.config.run import Run
 from jaxmeta.devices.cpu import cores
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import lock
-from jaxmeta.rundir.checkpoint import named
+from jaxmeta.rundir.checkpoint import flatten_with_names
 from jaxmeta.sweeps import sweep_grid
 from jaxmeta.training.build import make_env
 
@@ -69,28 +69,30 @@ def test_config_json_holds_them_and_is_read_without_the_files(here):
     assert (read.fading.half_life, read.env, read.get("env").pulls) == (20.0, NAMES["env"], 3)
     assert sweep_grid.digest(read) == sweep_grid.digest(run)
     assert Run.from_json(read.to_json()) == read
-    assert lock.check(read, here / "new") is None
+    assert lock.look(read, here / "new") is None
 
 
-def test_code_at_hand_says_what_is_on_record(here):
+def test_code_resolves_recorded_sections(here):
     run = Run(**NAMES).replace({"fading.half_life": 20})
     read = Run.from_json(run.to_json())
-    assert isinstance(read.fading, Recorded) and read != run
+    assert isinstance(read.fading, RecordedSection) and read != run
     assert read.with_code() == run
     assert run.with_code() == run
-    bad = read.replace({"fading.half_life": 0.5})  # nobody there knows better
+    bad = read.replace({"fading.half_life": 0.5})  # without the class it is not checked
     with pytest.raises(ConfigError, match=r"fading\.half_life = 0\.5: must be a number >= 1"):
         bad.with_code()
 
 
-def test_floats_are_leaves_whoever_knows_their_class(here):
+def test_floats_are_leaves_with_and_without_their_class(here):
     run = Run(**NAMES)
     hp = hyper(run)
     assert hp.fading.half_life.dtype == jnp.float32
-    assert "fading.half_life" in named(hp) and "env.chance" not in named(hp)
+    assert "fading.half_life" in flatten_with_names(hp) and "env.chance" not in flatten_with_names(
+        hp
+    )
     assert sweep_grid.structure(run) != sweep_grid.structure(run.replace({"env.chance": 0.5}))
     read = Run.from_json(run.to_json())
-    assert named(hyper(read)).keys() == named(hp).keys()
+    assert flatten_with_names(hyper(read)).keys() == flatten_with_names(hp).keys()
 
 
 def test_a_sweep_has_a_program_for_all_floats_and_one_per_option_of_the_environment(here):
@@ -156,19 +158,19 @@ def test_a_section_checks_itself(here):
         run.replace({"pair.c": 1})
 
 
-def test_a_method_in_a_file_may_learn_in_some_ways_only(here):
-    name = write(here, "ways.py", "make.rl = ('ppo',)\n")
+def test_a_method_in_a_file_may_support_some_rl_algorithms_only(here):
+    name = write(here, "some.py", "make.rl = ('ppo',)\n")
     assert Run(env="bandit.py", method=name).rl == "ppo"
-    with pytest.raises(ConfigError, match=r"rl = 'a2c': ways\.py:make learns by ppo"):
+    with pytest.raises(ConfigError, match=r"rl = 'a2c': some\.py:make supports ppo"):
         Run(env="bandit.py", method=name, rl="a2c")
 
 
-# What stands in a file, and what is said of it.
+# The text of a file, and the error that it raises.
 BAD = {
     "make.sections = (3,)": r"3: must be a class made by @section",
     "make.sections = ('jaxmeta.nn.options:Nets',)": "has no function Nets",
     "@section('a b')\nclass A: ...\nmake.sections = (A,)": r"section 'a b': must be a name such as",
-    "@section('workers')\nclass A: ...\nmake.sections = (A,)": "section workers: is what every run",
+    "@section('workers')\nclass A: ...\nmake.sections = (A,)": "workers: is a reserved name",
     "@section('env')\nclass A: ...\nmake.sections = (A,)": "section env: an environment's",
     "@section('networks')\nclass A: ...\nmake.sections = (Networks, A)": "networks: is there twice",
     "@section('trial')\nclass A: ...\nmake.sections = (A,)": "section trial: is there twice",
@@ -197,7 +199,7 @@ def test_annotations_may_be_text(here):
     assert run.fading.half_life == 30.0 and "fading.half_life" in run.traced()
 
 
-def test_a_field_added_later_says_what_was_done_before(here):
+def test_a_field_added_later_has_a_legacy_value(here):
     run = Run(**NAMES)
     older = run.to_json()
     folder = here / "runs"
@@ -206,19 +208,19 @@ def test_a_field_added_later_says_what_was_done_before(here):
     added = "\n    floor: float = setting(0.2, 'least share', low=0.0{})\n\n\nclass State"
     add = lambda more: METHOD.replace("\n\nclass State", added.format(more), 1)
     (here / "fading.py").write_text(add(""))
-    with pytest.raises(ConfigError, match=r"fading\.floor: missing; Fading has it now"):
+    with pytest.raises(ConfigError, match=r"fading\.floor: missing; Fading has this field"):
         Run.from_json(older).with_code()
     (here / "fading.py").write_text(
         METHOD.replace("\n\nclass State", added.format(", before=0.0"), 1)
     )
     assert Run.from_json(older).with_code().fading.floor == 0.0
     same = Run(**NAMES).replace({"fading.floor": 0})
-    assert lock.check(same, folder) == "running"
+    assert lock.look(same, folder) == "running"
     with pytest.raises(ConfigError, match=r"differing: fading\.floor \(0\.0 there, 0\.2 here\)"):
-        lock.check(Run(**NAMES), folder)
+        lock.look(Run(**NAMES), folder)
 
 
-def test_what_is_handed_over_must_have_the_runs_options(here, monkeypatch):
+def test_an_environment_that_is_passed_must_have_the_runs_options(here, monkeypatch):
     monkeypatch.syspath_prepend(here)
     from bandit import Bandit, Options, make  # another class than the executed file's
 
@@ -236,7 +238,7 @@ def test_what_is_handed_over_must_have_the_runs_options(here, monkeypatch):
     sys.modules.pop("bandit")
 
 
-def test_a_method_that_is_handed_over_must_find_its_sections(here, tmp_path):
+def test_a_method_that_is_passed_must_find_its_sections(here, tmp_path):
     make = user_code.load("fading.py:make")
     with pytest.raises(
         ConfigError, match="fading: the code of rl2 on gridworld reads this section"
@@ -250,7 +252,7 @@ def everything():
     run = Run(method="rl2", env="gridworld")
     old = run.fields() | {"method": "mine.py:make"}
     for name in ("vae", "imagination", "mixing", "replay", "inference"):
-        old |= {f"{name}.{k}": v for k, v in resolve.items(named_classes[name]()).items()}
+        old |= {f"{name}.{k}": v for k, v in resolve.section_items(named_classes[name]()).items()}
     return old
 
 
@@ -258,11 +260,11 @@ def test_old_runs_of_methods_in_files_keep_fields_name_and_leaves():
     old = everything()
     run = Run.from_json(json.dumps(old))
     assert run.fields() == old
-    younger = resolve.values_before()
+    legacy = resolve.registered_legacy_values()
     assert sweep_grid.digest(run) == sweep_grid.short_hash(
-        {k: v for k, v in old.items() if k not in ("rl", "physics") and old[k] != younger.get(k)}
+        {k: v for k, v in old.items() if k not in ("rl", "physics") and old[k] != legacy.get(k)}
     )
-    assert len(named(hyper(run))) == 20
+    assert len(flatten_with_names(hyper(run))) == 20
     earlier = {k: v for k, v in old.items() if k.partition(".")[0] not in ("replay", "inference")}
     assert Run.from_json(json.dumps(earlier)).fields() == earlier
 
@@ -279,8 +281,8 @@ UNKNOWN = (
 )  # fmt: skip
 
 
-def test_any_option_that_can_be_declared_can_be_on_record(here):
-    """Whatever it is called, and however large its numbers are."""
+def test_any_option_that_can_be_declared_can_be_recorded(here):
+    """With any name, and with large numbers."""
     names = ("items", "replace", "values", "check", "section", "split", "x" * 49)
     body = "@section('mine')\nclass Mine:\n    '''Names.'''\n" + "".join(
         f"    {name}: int = setting(10**{i}, 'a number')\n" for i, name in enumerate(names, 40)
@@ -291,13 +293,13 @@ def test_any_option_that_can_be_declared_can_be_on_record(here):
     assert read.with_code() == run
 
 
-def test_what_is_on_record_is_little():
+def test_recorded_options_are_few():
     many = {f"mine.x{i}": i for i in range(1001)}
     with pytest.raises(ConfigError, match="at most 1000 options of files"):
         Run.from_json(json.dumps(everything() | many))
 
 
-def test_what_is_on_record_is_bounded_like_any_strangers():
+def test_recorded_options_are_bounded_like_any_untrusted_value():
     old = everything()
     for value in HOSTILE:
         with pytest.raises(ConfigError) as refused:
@@ -309,11 +311,11 @@ def test_what_is_on_record_is_bounded_like_any_strangers():
             Run.from_json(json.dumps(old | {name: 1}))
     with pytest.raises(ConfigError, match="no such field"):
         Run.from_json(json.dumps(Run(method="rl2").fields() | {"mine.x": 1}))
-    assert recorded_options.split("mine.x") == ("mine", "x")
+    assert recorded_options.split_name("mine.x") == ("mine", "x")
 
 
 def test_a_run_directory_names_no_code(here):
-    """Whatever is read from it, and however often: the files are data."""
+    """However it is read: the files are data."""
     run = Run(**NAMES)
     (here / "fading.py").write_text("open('marker', 'w')")
     read = Run.from_json(run.to_json())

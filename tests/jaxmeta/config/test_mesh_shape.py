@@ -12,23 +12,23 @@ from jax.sharding import PartitionSpec as P
 import jaxmeta
 from jaxmeta.axes import SEEDS
 from jaxmeta.config import mesh_shape
-from jaxmeta.config.mesh_shape import Shape
+from jaxmeta.config.mesh_shape import MeshShape
 from jaxmeta.config.run import Run
-from jaxmeta.devices.seed_axis import device_mesh, mesh_of, over_seeds
+from jaxmeta.devices.seed_axis import device_mesh, map_over_seeds, mesh_of
 from jaxmeta.errors import ConfigError
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import members, run_updates, starter
+from jaxmeta.training.compiled_functions import compile_init, make_members, run_updates
 from tests.tiny import program, tiny_run
 
 UPDATES = 3
 
 
 def compiled(algorithm, start, shape):
-    """Return updates on a mesh, compiled, and the course that they start from, placed there."""
+    """Return updates on a mesh, compiled, and the state that they start from, placed there."""
     mesh = mesh_of(shape)
     spread = NamedSharding(mesh, P(SEEDS))
     start = jax.device_put(jax.device_get(start), jax.tree.map(lambda x: spread, start))
-    updates = jax.jit(over_seeds(mesh, run_updates(algorithm)), out_shardings=spread)
+    updates = jax.jit(map_over_seeds(mesh, run_updates(algorithm)), out_shardings=spread)
     return updates.lower(start, jnp.int32(0), jnp.int32(1)).compile(), start
 
 
@@ -40,11 +40,13 @@ def rows_of_products(text):
 def assert_divided(algorithm, start, workers):
     """Assert that two devices for a seed's workers give what one gives, and share the work."""
     found, products = {}, {}
-    for shape in (Shape(1, 1), Shape(1, 2)):
-        updates, course = compiled(algorithm, start, shape)
+    for shape in (MeshShape(1, 1), MeshShape(1, 2)):
+        updates, train_state = compiled(algorithm, start, shape)
         for at in range(UPDATES):
-            course = updates(course, jnp.int32(at), jnp.int32(1))
-        found[shape] = jax.device_get((algorithm.params(course.state), course.progress.total))
+            train_state = updates(train_state, jnp.int32(at), jnp.int32(1))
+        found[shape] = jax.device_get(
+            (algorithm.params(train_state.state), train_state.progress.total)
+        )
         products[shape] = rows_of_products(updates.as_text())
         assert ("all-reduce" in updates.as_text()) == (shape.groups > 1)
     chex.assert_trees_all_close(found[1, 2], found[1, 1], rtol=1e-5, atol=1e-5)
@@ -67,18 +69,20 @@ def test_divided_workers_give_what_undivided_ones_give(method):
 def test_divided_groups_give_what_undivided_ones_give():
     run = tiny_run("ldm", {"workers": 8})
     _, algorithm = build(run)
-    assert_divided(algorithm, starter(mesh_of(Shape()), algorithm)(members(run)), workers=8)
+    assert_divided(
+        algorithm, compile_init(mesh_of(MeshShape()), algorithm)(make_members(run)), workers=8
+    )
 
 
 @pytest.mark.parametrize("text", ["", "8", "seeds=0", "seeds=2.5", "seed=2", "seeds=2;groups=2"])
 def test_what_is_no_mesh_is_refused(text):
     with pytest.raises(ConfigError, match=r"^mesh = .*: must be numbers of devices such as"):
-        mesh_shape.shape(text)
+        mesh_shape.parse_mesh(text)
 
 
 def test_an_axis_left_out_is_one():
-    assert mesh_shape.shape("groups=4") == Shape(1, 4)
-    assert mesh_shape.shape("groups=4,seeds=2") == Shape(2, 4)
+    assert mesh_shape.parse_mesh("groups=4") == MeshShape(1, 4)
+    assert mesh_shape.parse_mesh("groups=4,seeds=2") == MeshShape(2, 4)
 
 
 @pytest.mark.parametrize(
@@ -99,26 +103,26 @@ def test_a_mesh_must_fit_the_run_and_the_machine(mesh, message, tmp_path):
 def test_workers_in_c_physics_are_not_divided(tmp_path):
     run = Run(env="ant-direction", method="rl2", seeds=1)
     with pytest.raises(ConfigError, match="groups must be 1 with physics = auto, C MuJoCo on a"):
-        device_mesh(run, Shape(1, 2))
-    device_mesh(run.replace({"physics": "mjx"}), Shape(1, 2))
-    mesh_shape.check_physics(run, Shape(1, 2), "gpu")
+        device_mesh(run, MeshShape(1, 2))
+    device_mesh(run.replace({"physics": "mjx"}), MeshShape(1, 2))
+    mesh_shape.check_physics(run, MeshShape(1, 2), "gpu")
     with pytest.raises(ConfigError, match="groups must be 1 with physics = c; physics = mjx"):
-        mesh_shape.check_physics(run.replace({"physics": "c"}), Shape(1, 2), "gpu")
+        mesh_shape.check_physics(run.replace({"physics": "c"}), MeshShape(1, 2), "gpu")
 
 
 def test_off_policy_methods_have_a_device_per_seed():
     run = tiny_run("moss")
     with pytest.raises(ConfigError, match="groups must be 1; SAC learns on a device per seed"):
-        mesh_shape.check(run, Shape(1, 2))
-    assert mesh_shape.largest(run, 8, 2) == Shape(2)
+        mesh_shape.check(run, MeshShape(1, 2))
+    assert mesh_shape.largest_mesh(run, 8, 2) == MeshShape(2)
 
 
 def test_several_processes_take_equal_shares():
     run = Run(method="ldm", seeds=3, workers=64)
     with pytest.raises(ConfigError, match="its 3 devices must be a multiple of the 2 processes"):
-        mesh_shape.check(run, Shape(3, 1), 2)
-    assert mesh_shape.largest(run, 16) == Shape(3, 1)
-    assert mesh_shape.largest(run, 16, 2) == Shape(3, 4)
-    assert mesh_shape.largest(run, 2, 2) == Shape(1, 2)
+        mesh_shape.check(run, MeshShape(3, 1), 2)
+    assert mesh_shape.largest_mesh(run, 16) == MeshShape(3, 1)
+    assert mesh_shape.largest_mesh(run, 16, 2) == MeshShape(3, 4)
+    assert mesh_shape.largest_mesh(run, 2, 2) == MeshShape(1, 2)
     with pytest.raises(ConfigError, match="num_processes = 5: must divide seeds = 3, or workers"):
-        mesh_shape.largest(run, 16, 5)
+        mesh_shape.largest_mesh(run, 16, 5)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxmeta.config.process_group import ALONE, Cluster, cluster
+from jaxmeta.config.process_group import SINGLE_PROCESS, Cluster, cluster
 from jaxmeta.errors import ConfigError
 
 
@@ -13,7 +13,7 @@ def no_slurm(monkeypatch):
 
 
 def test_options_name_the_processes():
-    assert cluster() == ALONE
+    assert cluster() == SINGLE_PROCESS
     assert cluster("10.0.0.1:1234", "4", "3") == Cluster("10.0.0.1:1234", 4, 3)
     assert cluster("[::1]:1234", 2, 0) == Cluster("[::1]:1234", 2, 0)
 
@@ -41,7 +41,7 @@ def test_several_tasks_of_a_slurm_step_train_together(monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     monkeypatch.setenv("SLURM_PROCID", "2")
     assert cluster() == Cluster(None, 4, 2)
-    assert cluster(num_processes=1) == ALONE
+    assert cluster(num_processes=1) == SINGLE_PROCESS
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_several_tasks_of_a_slurm_step_train_together(monkeypatch):
 def test_one_task_is_alone(variables, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert cluster() == ALONE
+    assert cluster() == SINGLE_PROCESS

@@ -1,4 +1,4 @@
-"""Runs: bases, dotted names, and errors that name field, value and what is allowed."""
+"""Runs: defaults, dotted names, and errors that name field, value and what is allowed."""
 
 import json
 import math
@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from jaxmeta import papers
 from jaxmeta.config import registry, resolve
-from jaxmeta.config.fields import before
+from jaxmeta.config.fields import legacy_values
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.sweeps import sweep_grid
 
 FULL = json.loads(Run(method="ldm").to_json())
-ADDED = resolve.values_before() | before(Run)  # what runs did before these fields were added
+# Values that runs had before these fields were added.
+ADDED = resolve.registered_legacy_values() | legacy_values(Run)
 RESULTS = sorted(Path(__file__).parents[3].glob("experiments/results/**/config.json"))
 
 # field: values that must be refused, and a word that the error must hold
@@ -55,7 +56,7 @@ def test_bad_values_name_the_field_the_value_and_what_is_allowed(field):
 def test_unknown_fields_are_refused(name):
     run = Run(method="ldm")
     if name not in run.fields():
-        with pytest.raises(ConfigError, match=r"no such field|decides the base"):
+        with pytest.raises(ConfigError, match=r"no such field|selects the defaults"):
             run.replace({name: 1})
 
 
@@ -88,9 +89,9 @@ def test_json_keeps_every_run(env, method, preset):
 @pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.parent.name)
 def test_published_configurations_stay_readable(path):
     published, read = json.loads(path.read_text()), Run.from_json(path.read_text()).fields()
-    younger = {name: value for name, value in read.items() if name not in published}
-    assert younger == {name: ADDED[name] for name in younger}
-    assert json.loads(json.dumps(read)) == younger | published
+    legacy = {name: value for name, value in read.items() if name not in published}
+    assert legacy == {name: ADDED[name] for name in legacy}
+    assert json.loads(json.dumps(read)) == legacy | published
 
 
 def test_a_field_added_later_renames_no_run_of_a_sweep():
@@ -113,7 +114,7 @@ def refusal(text):
     return message
 
 
-# field: values from a stranger, each to be refused by the field's name and what is allowed
+# field: untrusted values, each to be refused by the field's name and what is allowed
 HOSTILE = {
     "env": [None, 3, [], {}, "", "x" * 10**5, "\x1b[2J.py", "os:system", "a\nb.py", "\ud800.py"],
     "method": [True, ["ldm"], {"ldm": 1}, "__class__", "jaxmeta.algorithms.ldm:ldm"],

@@ -10,12 +10,12 @@ from jaxmeta.devices import compilation_cache
 
 PROGRAM = """
 import jax, jax.numpy as jnp
-from jaxmeta.devices.compilation_cache import keep_programs
+from jaxmeta.devices.compilation_cache import enable_compilation_cache
 hits = []
 jax.monitoring.register_event_listener(
     lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None
 )
-keep_programs()
+enable_compilation_cache()
 print(jax.jit(lambda x: jnp.sin(x) @ x.T)(jnp.ones((3, 3))).sum(), len(hits))
 """
 

@@ -22,19 +22,19 @@ from jaxmeta.errors import CheckpointError
 
 me = int(sys.argv[2])
 jaxmeta.join_hosts(sys.argv[1], 2, me)
-assert (hosts.count(), hosts.is_first()) == (2, me == 0)
+assert (hosts.process_count(), hosts.is_process_0()) == (2, me == 0)
 
-assert hosts.of_first(7 + me) == 7
-assert hosts.told(lambda: {"me": me}) == {"me": 0}
-assert hosts.by_first(lambda: "made", "not made") == ("not made" if me else "made")
-assert hosts.first_signal("SIGTERM" if me else None) == "SIGTERM"
-assert hosts.first_signal(None) is None
+assert hosts.broadcast_int(7 + me) == 7
+assert hosts.run_on_process_0(lambda: {"me": me}) == {"me": 0}
+assert hosts.only_on_process_0(lambda: "made", "not made") == ("not made" if me else "made")
+assert hosts.any_signal("SIGTERM" if me else None) == "SIGTERM"
+assert hosts.any_signal(None) is None
 
 def refuse():
     raise CheckpointError("damaged")
 
 try:
-    hosts.told(refuse)
+    hosts.run_on_process_0(refuse)
 except CheckpointError as error:
     assert str(error) == "damaged"
 else:
@@ -47,14 +47,14 @@ tree = {
     "key": jax.random.split(jax.random.key(5), 3),
 }
 like = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, tree))
-facts, got = hosts.shared(lambda: ({"x": 1}, tree), like)
+facts, got = hosts.broadcast(lambda: ({"x": 1}, tree), like)
 assert facts == {"x": 1}
 assert got["key"].dtype == tree["key"].dtype
 assert (jax.random.key_data(got["key"]) == jax.random.key_data(tree["key"])).all()
 for name in "abc":
     assert (got[name].dtype, got[name].shape) == (tree[name].dtype, tree[name].shape)
     assert got[name].tobytes() == tree[name].tobytes(), name
-assert hosts.shared(lambda: (None, None), like) == (None, None)
+assert hosts.broadcast(lambda: (None, None), like) == (None, None)
 print("all of it")
 """
 
@@ -82,12 +82,12 @@ def test_what_one_process_knows_all_are_told():
 
 
 def test_a_process_alone_decides_for_itself():
-    assert (hosts.count(), hosts.is_first()) == (1, True)
+    assert (hosts.process_count(), hosts.is_process_0()) == (1, True)
     value = {"a": (1, 2)}
-    assert hosts.told(lambda: value) is value
-    assert hosts.by_first(lambda: value, None) is value
-    assert hosts.of_first(3) == 3
-    assert hosts.first_signal("SIGINT") == "SIGINT"
+    assert hosts.run_on_process_0(lambda: value) is value
+    assert hosts.only_on_process_0(lambda: value, None) is value
+    assert hosts.broadcast_int(3) == 3
+    assert hosts.any_signal("SIGINT") == "SIGINT"
 
 
 def test_joining_is_too_late_once_jax_was_used():
@@ -99,7 +99,7 @@ def test_joining_is_too_late_once_jax_was_used():
 def test_a_lost_process_is_named(monkeypatch):
     monkeypatch.setattr(hosts, "_here", Cluster("127.0.0.1:1", 2, 0))
     with pytest.raises(PeerLost, match=r"^process 1 of this run is gone.*goes on from there"):  # noqa: SIM117
-        with hosts.together():
+        with hosts.detect_peer_loss():
             raise ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer")
     assert issubclass(PeerLost, Preempted)
 
@@ -107,13 +107,13 @@ def test_a_lost_process_is_named(monkeypatch):
 @pytest.mark.parametrize("error", [ValueError("shapes differ"), ConfigError("connection = 1")])
 def test_other_errors_stay_what_they_are(error, monkeypatch):
     monkeypatch.setattr(hosts, "_here", Cluster("127.0.0.1:1", 2, 0))
-    with pytest.raises(type(error)) as found, hosts.together():
+    with pytest.raises(type(error)) as found, hosts.detect_peer_loss():
         raise error
     assert found.value is error
 
 
 def test_what_is_not_made_for_several_is_refused(monkeypatch):
-    hosts.require_alone("a sweep")
+    hosts.require_single_process("a sweep")
     monkeypatch.setattr(hosts, "_here", Cluster("127.0.0.1:1", 2, 0))
     with pytest.raises(ConfigError, match="num_processes = 2: must be 1 for a sweep"):
-        hosts.require_alone("a sweep")
+        hosts.require_single_process("a sweep")

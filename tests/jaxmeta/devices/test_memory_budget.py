@@ -6,24 +6,24 @@ import jax
 import pytest
 
 import jaxmeta
-from jaxmeta.config.mesh_shape import Shape
+from jaxmeta.config.mesh_shape import MeshShape
 from jaxmeta.devices import memory_budget
 from jaxmeta.devices.seed_axis import mesh_of, seed_mesh
 from jaxmeta.errors import ConfigError
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import course_like, members
+from jaxmeta.training.compiled_functions import make_members, train_state_shapes
 from tests.tiny import tiny_run
 
 COPIES = 2  # of all seeds, on two devices and for a checkpoint
 
 
 def like(run):
-    return course_like(members(run), build(run)[1])
+    return train_state_shapes(make_members(run), build(run)[1])
 
 
-def require_room(course, run, mesh):
-    replay = getattr(course.state, "replay", None)
-    memory_budget.require_room(course, replay, run.seeds, run.replay_bound, mesh)
+def require_memory(train_state, run, mesh):
+    replay = getattr(train_state.state, "replay", None)
+    memory_budget.require_memory(train_state, replay, run.seeds, run.replay_bound, mesh)
 
 
 def give(monkeypatch, free):
@@ -39,14 +39,14 @@ def test_a_capacity_that_would_fit_is_named_and_fits(monkeypatch, ldm):
     shapes, mesh = like(ldm), seed_mesh(2)
     needed = COPIES * memory_budget.size(shapes)
     give(monkeypatch, needed)
-    require_room(shapes, ldm, mesh)
+    require_memory(shapes, ldm, mesh)
     give(monkeypatch, free := needed // 2)
     with pytest.raises(ConfigError, match=r"vae.capacity = 5000: .* needs .* GiB") as refused:
-        require_room(shapes, ldm, mesh)
+        require_memory(shapes, ldm, mesh)
     fits = int(re.search(r"; (\d+) would fit", str(refused.value))[1])
     assert 0 < fits < 5000
     smaller, larger = (ldm.replace({"vae.capacity": n}) for n in (fits, fits + 2))
-    require_room(like(smaller), smaller, mesh)
+    require_memory(like(smaller), smaller, mesh)
     assert COPIES * memory_budget.size(like(larger)) > free
 
 
@@ -55,10 +55,10 @@ def test_the_room_of_an_off_policy_replay_that_would_fit_is_named_and_fits(monke
     shapes, mesh = like(run), seed_mesh(2)
     give(monkeypatch, free := COPIES * memory_budget.size(shapes) // 2)
     with pytest.raises(ConfigError, match=r"replay.mebibytes = 8: .* needs .* GiB") as refused:
-        require_room(shapes, run, mesh)
+        require_memory(shapes, run, mesh)
     fits = int(re.search(r"; (\d+) would fit", str(refused.value))[1])
     smaller, larger = (run.replace({"replay.mebibytes": n}) for n in (fits, fits + 2))
-    require_room(like(smaller), smaller, mesh)
+    require_memory(like(smaller), smaller, mesh)
     assert COPIES * memory_budget.size(like(larger)) > free
 
 
@@ -67,7 +67,7 @@ def test_without_a_replay_fewer_seeds_are_named(monkeypatch):
     shapes = like(run)
     give(monkeypatch, COPIES * memory_budget.size(shapes) * 3 // 4)
     with pytest.raises(ConfigError, match=r"seeds = 2: .*; 1 seeds would fit"):
-        require_room(shapes, run, seed_mesh(2))
+        require_memory(shapes, run, seed_mesh(2))
 
 
 def test_training_refuses_before_it_writes(monkeypatch, tmp_path, ldm):
@@ -105,6 +105,6 @@ def test_devices_that_share_a_seed_hold_it_each(monkeypatch):
     run = tiny_run("rl2", {"seeds": 1})
     shapes = like(run)
     give(monkeypatch, 2 * memory_budget.size(shapes))
-    require_room(shapes, run, mesh_of(Shape(seeds=1, groups=1)))
+    require_memory(shapes, run, mesh_of(MeshShape(seeds=1, groups=1)))
     with pytest.raises(ConfigError, match="seeds = 1"):
-        require_room(shapes, run, mesh_of(Shape(seeds=1, groups=2)))
+        require_memory(shapes, run, mesh_of(MeshShape(seeds=1, groups=2)))

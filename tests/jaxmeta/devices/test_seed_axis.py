@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxmeta.devices.seed_axis import divisor, over_seeds, seed_mesh
-from jaxmeta.training.compiled_programs import run_updates
+from jaxmeta.devices.seed_axis import divisor, map_over_seeds, seed_mesh
+from jaxmeta.training.compiled_functions import run_updates
 from tests.processes import ENVIRONMENT
 from tests.tiny import advance, program
 
@@ -19,7 +19,7 @@ def test_seeds_beside_each_other_on_one_device_change_nothing():
     """A device with several seeds loops over them; bits are those of a seed alone."""
     made = program("rl2")
     one_device = jax.make_mesh((1,), ("seeds",), (AxisType.Auto,), devices=jax.devices()[:1])
-    together = jax.jit(over_seeds(one_device, run_updates(made.algorithm)))
+    together = jax.jit(map_over_seeds(one_device, run_updates(made.algorithm)))
     start = jax.device_put(made.start, NamedSharding(one_device, PartitionSpec("seeds")))
     got = together(start, jnp.int32(0), jnp.int32(2))
     expected = advance(made, made.start, 0, 2)
@@ -29,14 +29,14 @@ def test_seeds_beside_each_other_on_one_device_change_nothing():
 HANG = """
 import jax
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import members, starter
+from jaxmeta.training.compiled_functions import make_members, compile_init
 from jaxmeta.devices.seed_axis import seed_mesh
 from jaxmeta.config.run import Run
 run = Run(method="rl2", seeds=8)
 mesh = seed_mesh(8)
-start = starter(mesh, build(run)[1])
+start = compile_init(mesh, build(run)[1])
 for _ in range(100):
-    jax.block_until_ready(start(members(run)))
+    jax.block_until_ready(start(make_members(run)))
 """
 
 

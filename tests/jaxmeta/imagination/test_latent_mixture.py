@@ -1,4 +1,4 @@
-"""Mixtures of latents: their weights, and what they pay inside a rollout."""
+"""Mixtures of latents: their weights, and the rewards that they give in a rollout."""
 
 import functools
 
@@ -115,7 +115,7 @@ def test_mixture_workers_have_mixtures_of_their_own():
 
 
 @pytest.mark.parametrize("weights", ["per_worker", "per_dimension"])
-def test_paid_by_a_worker_all_weight_is_on_one_normal_worker_whatever_beta(weights):
+def test_with_pay_worker_all_weight_is_on_one_normal_worker_for_any_beta(weights):
     alpha, imagined = draw(pay="worker", weights=weights, roles="redrawn", beta=2.0)
     mixing = alpha[imagined]  # [mixture workers, W, 3]
     assert (np.sort(mixing, axis=1) == np.eye(16)[-1][:, None]).all()
@@ -163,9 +163,9 @@ def rollout(agent, run, env, belief, params, weights, imagined=IMAGINED):
     """Return transitions [T, W] in NumPy."""
     keys = jax.random.split(jax.random.key(3), WORKERS)
     tasks = jax.vmap(lambda key: env.sample_task(key, "train"))(keys)
-    world = latent_mixture(env, belief, params, run.vae, run.imagination)
+    mixture_env = latent_mixture(env, belief, params, run.vae, run.imagination)
     mixtures = MixtureTask(tasks, jnp.asarray(weights, jnp.float32), jnp.asarray(imagined))
-    play = jax.jit(lambda tasks, key: collect(agent, world, params, tasks, key, "train"))
+    play = jax.jit(lambda tasks, key: collect(agent, mixture_env, params, tasks, key, "train"))
     tr = jax.device_get(play(mixtures, jax.random.key(5)).transitions)
     return np.asarray(tasks), tr
 
@@ -174,18 +174,18 @@ def rollout(agent, run, env, belief, params, weights, imagined=IMAGINED):
 def mixed():
     """Return a rollout in which every worker's latent counts, mixture workers' too.
 
-    The boundary "start" tells the next obs (decoded) from what is seen (encoded).
+    With the boundary "start" the next obs (decoded) differs from what is seen (encoded).
     """
     run, env, belief, params = make("start", latents="means", dropout="off")
     weights = np.random.default_rng(0).normal(size=(WORKERS, WORKERS, LATENT))
     return params, weights, *rollout(wanderer, run, env, belief, params, weights)
 
 
-def test_mixture_workers_are_paid_by_the_mixed_posteriors_before_the_transition(plain, mixed):
+def test_mixture_workers_are_rewarded_by_the_mixed_posteriors_before_the_transition(plain, mixed):
     params, weights, _, tr = mixed
     p = {name: plain.float64(params[name]) for name in ("belief", "decoder")}
     h = np.zeros((WORKERS, SIZES.hidden))
-    paid = np.zeros(tr.reward.shape)
+    reward = np.zeros(tr.reward.shape)
     for t in range(len(tr.reward)):
         m = plain.dense(p["belief"]["mean"], h)  # [W, L]: all workers' beliefs before step t
         action = np.eye(5)[tr.action[t]]
@@ -195,15 +195,15 @@ def test_mixture_workers_are_paid_by_the_mixed_posteriors_before_the_transition(
                 p["decoder"], INPUTS, tr.obs[t, i], action[i], tr.next_obs[t, i]
             )  # fmt: skip
             imagined = -0.1 + 1.1 * expit(plain.decode(p["decoder"], z, inputs))
-            paid[t, i] = imagined if IMAGINED[i] else tr.env_reward[t, i]
-        h = plain.encode(p["belief"], h, action, tr.seen[t].astype(float), paid[t])
-    np.testing.assert_allclose(tr.reward, paid, atol=1e-4)
+            reward[t, i] = imagined if IMAGINED[i] else tr.env_reward[t, i]
+        h = plain.encode(p["belief"], h, action, tr.seen[t].astype(float), reward[t])
+    np.testing.assert_allclose(tr.reward, reward, atol=1e-4)
     # The control: the mixed rewards vary over time and differ between mixtures.
-    assert (paid[:, IMAGINED].std(0) > 0.02).all()
-    assert np.abs(np.diff(paid[:, IMAGINED], axis=1)).mean() > 0.02
+    assert (reward[:, IMAGINED].std(0) > 0.02).all()
+    assert np.abs(np.diff(reward[:, IMAGINED], axis=1)).mean() > 0.02
 
 
-def test_env_reward_keeps_the_truth_and_normal_workers_are_paid_it(mixed):
+def test_env_reward_is_the_true_reward_and_that_of_normal_workers(mixed):
     _, _, goals, tr = mixed
     cell = np.zeros((WORKERS, 2), int)
     for t, action in enumerate(tr.action):
@@ -217,7 +217,7 @@ def test_env_reward_keeps_the_truth_and_normal_workers_are_paid_it(mixed):
 
 
 def indifferent(params):
-    """Return parameters whose posterior is N(0, I) whatever happened."""
+    """Return parameters whose posterior is N(0, I) for any history."""
     encoder = params["belief"]["params"]
     heads = jax.tree.map(jnp.zeros_like, {name: encoder[name] for name in ("mean", "logvar")})
     return params | {"belief": {"params": encoder | heads}}
@@ -228,7 +228,7 @@ ONE_EACH[1, 0] = ONE_EACH[4, 0] = ONE_EACH[5, 2] = 1  # workers 1 and 4 mix the 
 
 
 def test_every_worker_draws_one_fresh_latent_per_step_for_all_mixtures():
-    # Nobody moves, so the decoder reads the same inputs: pays differ by latents alone.
+    # Nobody moves, so the decoder reads the same inputs: rewards differ by latents alone.
     run, env, belief, params = make(latents="samples", dropout="off")
     _, tr = rollout(idler, run, env, belief, indifferent(params), ONE_EACH)
     first, same, other = tr.reward[1:29, IMAGINED].T
@@ -238,14 +238,14 @@ def test_every_worker_draws_one_fresh_latent_per_step_for_all_mixtures():
     assert np.abs(np.corrcoef(first[1:], first[:-1])[0, 1]) < 0.7  # not a walk
 
 
-def test_paid_nothing_mixture_workers_never_meet_a_goal():
+def test_with_pay_nothing_mixture_workers_never_reach_a_goal():
     run, env, belief, params = make(pay="nothing")
     _, tr = rollout(wanderer, run, env, belief, params, ONE_EACH)
     assert (tr.reward[:, IMAGINED] == np.float32(-0.1)).all()
     np.testing.assert_array_equal(tr.reward[:, ~IMAGINED], tr.env_reward[:, ~IMAGINED])
 
 
-def test_without_mixture_workers_all_are_paid_the_truth():
+def test_without_mixture_workers_all_rewards_are_true():
     run, env, belief, params = make()
     run = run.replace({"imagination.normal": WORKERS, "imagination.mixture": 0})
     nobody = np.zeros(WORKERS, bool)
@@ -253,7 +253,7 @@ def test_without_mixture_workers_all_are_paid_the_truth():
     np.testing.assert_array_equal(tr.reward, tr.env_reward)
 
 
-def test_means_pay_the_same_for_the_same_step():
+def test_means_give_the_same_reward_for_the_same_step():
     run, env, belief, params = make(latents="means", dropout="off")
     _, tr = rollout(idler, run, env, belief, indifferent(params), ONE_EACH)
     # Steps 1 to 29 of an episode start and end in the corner with the flag down.
@@ -263,40 +263,40 @@ def test_means_pay_the_same_for_the_same_step():
 def test_dropout_while_imagining_is_fresh_in_each_step_and_worker():
     run, env, belief, params = make(latents="means", dropout="on")
     _, tr = rollout(idler, run, env, belief, indifferent(params), ONE_EACH)
-    pays = tr.reward[1:29, IMAGINED]
-    assert len(np.unique(pays)) > 0.7 * pays.size
+    rewards = tr.reward[1:29, IMAGINED]
+    assert len(np.unique(rewards)) > 0.7 * rewards.size
     np.testing.assert_array_equal(tr.reward[:, ~IMAGINED], np.float32(-0.1))
 
 
 def test_outside_the_workers_axis_the_wrapper_fails():
     run, env, belief, params = make()
-    world = latent_mixture(env, belief, params, run.vae, run.imagination)
+    mixture_env = latent_mixture(env, belief, params, run.vae, run.imagination)
     task = env.eval_tasks("train")[0]
     mixture = MixtureTask(task, jnp.ones((WORKERS, LATENT)), jnp.array(True))
     key = jax.random.key(0)
-    state, _ = world.reset(key, mixture)
+    state, _ = mixture_env.reset(key, mixture)
     with pytest.raises(NameError, match="workers"):
-        world.step(world.draw(key), state, jnp.array(1), mixture)
+        mixture_env.step(mixture_env.draw(key), state, jnp.array(1), mixture)
 
 
 def test_the_wrapper_gives_no_tasks():
     run, env, belief, params = make()
-    world = latent_mixture(env, belief, params, run.vae, run.imagination)
+    mixture_env = latent_mixture(env, belief, params, run.vae, run.imagination)
     for refused in (
-        lambda: world.eval_tasks("test"),
-        lambda: world.sample_task(jax.random.key(0), "train"),
+        lambda: mixture_env.eval_tasks("test"),
+        lambda: mixture_env.sample_task(jax.random.key(0), "train"),
     ):
         with pytest.raises(TypeError):
             refused()
-    assert (world.obs_space, world.action_space) == (env.obs_space, env.action_space)
+    assert (mixture_env.obs_space, mixture_env.action_space) == (env.obs_space, env.action_space)
 
 
 def test_a_new_trial_changes_the_task_and_keeps_role_and_mixture():
     run, env, belief, params = make()
-    world = latent_mixture(env, belief, params, run.vae, run.imagination)
+    mixture_env = latent_mixture(env, belief, params, run.vae, run.imagination)
     task = jnp.array([3, 3], jnp.int8)  # a test goal: no draw from "train" is equal to it
     old = MixtureTask(task, jnp.asarray(ONE_EACH[1]), jnp.array(True))
-    new = world.next_task(jax.random.key(0), "train", old)
+    new = mixture_env.next_task(jax.random.key(0), "train", old)
     assert max(new.task.tolist()) in (2, 6)
     np.testing.assert_array_equal(new.weights, old.weights)
     assert bool(new.imagined)

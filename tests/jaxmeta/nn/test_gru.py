@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 from scipy.special import expit
 
-from jaxmeta.nn.gru import gru_replay, gru_step, gru_unroll, init_gru
+from jaxmeta.nn.gru import gru_step, gru_unroll, gru_with_known_states, init_gru
 
 T, B, D, H = 7, 3, 5, 6
 
@@ -98,14 +98,14 @@ def test_gradients_of_the_unroll_equal_autodiff(params, batch, by_autodiff):
     assert all(np.abs(leaf).max() > 0.01 for leaf in jax.tree.leaves(got))
 
 
-def test_replay_returns_its_states_and_has_the_unrolls_gradients(params, batch, by_autodiff):
+def test_known_states_are_returned_with_the_unrolls_gradients(params, batch, by_autodiff):
     x, _, keep, g = batch
     hs, (d_params, d_x, _) = by_autodiff
-    values, pull = jax.vjp(lambda p, x: gru_replay(p, x, hs, keep), params, x)
+    values, pull = jax.vjp(lambda p, x: gru_with_known_states(p, x, hs, keep), params, x)
     np.testing.assert_array_equal(values, hs)
     chex.assert_trees_all_close(pull(g), (d_params, d_x), rtol=1e-5, atol=1e-5)
     other = hs + 1
-    np.testing.assert_array_equal(jax.jit(gru_replay)(params, x, other, keep), other)
+    np.testing.assert_array_equal(jax.jit(gru_with_known_states)(params, x, other, keep), other)
 
 
 def test_a_last_kept_state_still_carries_gradient(params, batch):
@@ -140,7 +140,7 @@ def test_initial_weights_are_orthogonal_over_the_stacked_gates_not_per_gate():
 
 @pytest.fixture
 def optimised():
-    """Compile as a training run does, whatever the other tests' settings are."""
+    """Compile as a training run does, regardless of other tests' settings."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield

@@ -8,7 +8,7 @@ import pytest
 import jaxmeta
 from jaxmeta.algorithm import hyper
 from jaxmeta.env import Box, Discrete
-from jaxmeta.nn.networks import Encoder, Linear, Policy, call
+from jaxmeta.nn.networks import Encoder, Linear, Policy, apply
 from jaxmeta.nn.options import Networks
 
 SIZES = Networks(state_embedding=8, action_embedding=4, reward_embedding=3, hidden=16, head=5)
@@ -94,7 +94,7 @@ def test_real_actions_have_a_mean_with_unit_rows_and_a_free_log_std_of_0():
     head = params["params"]["head"]
     np.testing.assert_allclose(np.linalg.norm(head["kernel"], axis=0), 1, rtol=1e-5)
     assert head["kernel"].shape == (7, 3) and (head["bias"] == 0).all()
-    mean, log_std = call(policy, params, jnp.ones((2, 4)), latent, method="act")
+    mean, log_std = apply(policy, params, jnp.ones((2, 4)), latent, method="act")
     assert mean.shape == log_std.shape == (2, 3) and (log_std == 0).all()
     assert params["params"]["log_std"].shape == (3,)
 
@@ -144,8 +144,8 @@ def test_the_gridworlds_policy_reads_mean_and_logvar_and_never_the_observation(b
 
     def outputs(obs, mean, logvar):
         args = (params["policy"], obs, (jnp.asarray(mean), jnp.asarray(logvar)))
-        (logits,) = call(policy, *args, method="act")
-        return np.append(logits, call(policy, *args, method="value"))
+        (logits,) = apply(policy, *args, method="act")
+        return np.append(logits, apply(policy, *args, method="value"))
 
     base = outputs(obs, mean, logvar)
     np.testing.assert_array_equal(base, outputs(jnp.array([0, 0, 1], jnp.int8), mean, logvar))
@@ -168,7 +168,7 @@ def test_a_policy_that_sees_the_observation_reads_it_first():
     params = policy.init(jax.random.key(0), obs, latent, method="everything")
     p = params["params"]
     x = np.concatenate([obs, *latent])
-    (logits,) = call(policy, params, obs, latent, method="act")
+    (logits,) = apply(policy, params, obs, latent, method="act")
     expected = np.tanh(x @ np.asarray(p["actor_0"]["kernel"])) @ np.asarray(p["head"]["kernel"])
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6)
 
@@ -191,10 +191,10 @@ def test_encoder_inputs_are_action_state_reward_each_embedded():
         relu(dense(np.array([1.0, 5.0, 1.0]), p["embed_obs"])),
         relu(dense(np.array([-0.3]), p["embed_reward"])),
     ]
-    got = call(encoder, params, action, obs, reward, method="inputs")
+    got = apply(encoder, params, action, obs, reward, method="inputs")
     np.testing.assert_allclose(got, np.concatenate(parts), rtol=1e-5, atol=1e-6)
     h = jnp.linspace(-1, 1, 16)
-    mean, logvar = call(encoder, params, h, method="posterior")
+    mean, logvar = apply(encoder, params, h, method="posterior")
     np.testing.assert_allclose(mean, dense(np.asarray(h), p["mean"]), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(logvar, dense(np.asarray(h), p["logvar"]), rtol=1e-5, atol=1e-6)
 
@@ -208,7 +208,7 @@ def test_the_gridworlds_encoders_never_see_actions(built):
 
         def after(action, obs=obs, reward=-0.1, h=h, encoder=encoder, group=group):
             args = (h, jnp.array(action), obs, jnp.array(reward))
-            return np.asarray(call(encoder, params[group], *args, method="step"))
+            return np.asarray(apply(encoder, params[group], *args, method="step"))
 
         for action in range(1, 5):
             np.testing.assert_array_equal(after(action), after(0))

@@ -16,9 +16,9 @@ RNG = np.random.default_rng(0)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=6), st.floats(0.1, 50))
 def test_merged_statistics_are_those_of_all_samples(sizes, scale):
     batches = [scale * RNG.normal(3.0, 2.0, size=(n, 4)) for n in sizes]
-    found = running_statistics.no_samples((4,))
+    found = running_statistics.init_statistics((4,))
     for batch in batches:
-        found = running_statistics.merge(found, jnp.asarray(batch, jnp.float32))
+        found = running_statistics.update_statistics(found, jnp.asarray(batch, jnp.float32))
     every = np.concatenate(batches)
     assert float(found.weight) == pytest.approx(sum(sizes), rel=1e-3)
     # The first guess, mean 0 and variance 1, weighs 1e-4 samples.
@@ -29,8 +29,10 @@ def test_merged_statistics_are_those_of_all_samples(sizes, scale):
 
 def test_time_and_workers_are_samples_alike():
     samples = jnp.asarray(RNG.normal(size=(7, 5, 3)), jnp.float32)
-    one = running_statistics.merge(running_statistics.no_samples((3,)), samples)
-    other = running_statistics.merge(running_statistics.no_samples((3,)), samples.reshape(35, 3))
+    one = running_statistics.update_statistics(running_statistics.init_statistics((3,)), samples)
+    other = running_statistics.update_statistics(
+        running_statistics.init_statistics((3,)), samples.reshape(35, 3)
+    )
     for a, b in zip(one, other, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)  # samples are of order 1
 
@@ -45,11 +47,11 @@ def test_what_is_seen_is_standardised_and_clipped():
 
 def test_rewards_keep_their_sign_and_mean():
     statistics = running_statistics.Statistics(jnp.array(100.0), jnp.array(4.0), jnp.ones(()))
-    paid = running_statistics.scale_down(statistics, jnp.array([3.0, -1.0, 1000.0]))
-    np.testing.assert_allclose(paid, [1.5, -0.5, 10.0], rtol=1e-6)
+    scaled = running_statistics.scale_by_return_std(statistics, jnp.array([3.0, -1.0, 1000.0]))
+    np.testing.assert_allclose(scaled, [1.5, -0.5, 10.0], rtol=1e-6)
 
 
-def test_running_returns_start_anew_with_every_trial():
+def test_running_returns_restart_with_every_trial():
     reward, over = RNG.normal(size=9), np.zeros(9, bool)
     over[3] = True
     expected, g = [], 0.0
@@ -64,7 +66,9 @@ def test_running_returns_start_anew_with_every_trial():
 def test_return_statistics_are_over_steps_and_workers():
     reward = jnp.asarray(RNG.normal(size=(6, 4)), jnp.float32)
     over = jnp.zeros((6, 4), bool).at[-1].set(True)
-    found = running_statistics.merge_returns(running_statistics.no_samples(()), reward, over, 0.5)
+    found = running_statistics.update_return_statistics(
+        running_statistics.init_statistics(()), reward, over, 0.5
+    )
     g = np.zeros((6, 4))
     for t in range(6):
         g[t] = (0.5 * g[t - 1] if t else 0.0) + np.asarray(reward[t])

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from jaxmeta.agent import Transition
 from jaxmeta.replay.off_policy_rows import (
-    Recorded,
-    recorded,
-    recorded_like,
-    replayed,
+    OffPolicyRow,
+    row_like,
     rows_that_fit,
+    rows_to_trials,
+    to_rows,
     window,
 )
 from jaxmeta.trial import trial
@@ -23,10 +23,10 @@ cut_out = jax.jit(window, static_argnums=2)
 
 
 def row(cuts, task=3):
-    """Return a row whose entries tell their step: obs t, action 10 + t, reward 20 + t."""
+    """Return a row whose entries identify their step: obs t, action 10 + t, reward 20 + t."""
     t = jnp.arange(T + 1, dtype=jnp.float32)
     cut = jnp.asarray(cuts)
-    return Recorded(
+    return OffPolicyRow(
         obs=t[:, None],
         action=10 + t[:-1, None],
         reward=20 + t[:-1],
@@ -44,20 +44,20 @@ def row(cuts, task=3):
     length=st.sampled_from([1, 3, T, T + 2]),
 )
 def test_a_window_never_crosses_a_trial(cuts, end, length):
-    """Whoever empties memory where `keep` is 0 has read the running trial's steps, no others."""
+    """A memory that is reset where `keep` is 0 has read the current trial's steps only."""
     seen = jax.device_get(cut_out(row(cuts), end, length))
     read = []
     for i in range(length):
         read.append((seen.obs[i, 0], seen.action[i, 0], seen.reward[i], seen.obs[i + 1, 0]))
         if not seen.keep[i]:
             read = []
-    wanted = []
+    expected = []
     for t in range(max(end - length, 0), end):
-        wanted.append((t, 10 + t, 20 + t, t + 1))
+        expected.append((t, 10 + t, 20 + t, t + 1))
         if cuts[t]:
-            wanted = []
-    assert read == wanted
-    np.testing.assert_array_equal(seen.real, np.arange(end - length, end) >= 0)
+            expected = []
+    assert read == expected
+    np.testing.assert_array_equal(seen.valid, np.arange(end - length, end) >= 0)
     assert seen.task == 3
 
 
@@ -73,7 +73,7 @@ def transitions(over, limit):
 def test_a_time_limit_neither_stops_bootstrapping_nor_cuts():
     over = np.array([0, 0, 1, 0, 0, 0, 1], bool)
     limit = np.array([0, 0, 0, 0, 0, 0, 1], bool)
-    rows = recorded(transitions(over, limit), jnp.array([5, 6]))
+    rows = to_rows(transitions(over, limit), jnp.array([5, 6]))
     for i in range(2):
         np.testing.assert_array_equal(rows.discount[i], [1, 1, 0, 1, 1, 1, 1])
         np.testing.assert_array_equal(rows.cut[i], [0, 0, 1, 0, 0, 0, 0])
@@ -83,16 +83,16 @@ def test_a_time_limit_neither_stops_bootstrapping_nor_cuts():
 
 def test_variBAD_reads_a_rows_first_trial():
     over = np.array([0, 0, 1, 0, 0, 0, 1], bool)
-    rows = recorded(transitions(over, np.zeros(T, bool)), jnp.array([5, 6]))
-    trials = replayed(rows)
+    rows = to_rows(transitions(over, np.zeros(T, bool)), jnp.array([5, 6]))
+    trials = rows_to_trials(rows)
     np.testing.assert_array_equal(trials.valid, [[1, 1, 1, 0, 0, 0, 0]] * 2)
     np.testing.assert_array_equal(trials.next_obs, trials.obs + 1)
     np.testing.assert_array_equal(trials.seen, trials.next_obs)
 
 
-def test_a_row_is_as_large_as_said():
+def test_a_row_has_the_size_of_its_arrays():
     env = trial(Steer(), 2)
-    like = recorded_like(env)
+    like = row_like(env)
     steps = env.horizon
     assert like.obs.shape == (steps + 1, 2)  # the flag is seen, too
     numbers = 4 * (2 * (steps + 1) + 3 * steps + 1)

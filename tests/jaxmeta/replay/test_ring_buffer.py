@@ -65,7 +65,7 @@ def test_what_is_stored_and_drawn_is_what_a_list_would_hold(mode, sizes):
         check(replay, stored, jax.random.key(offered))
 
 
-def test_a_ring_goes_on_correctly_after_many_rounds():
+def test_a_ring_is_correct_after_many_rounds():
     replay, stored = ring_buffer.empty(EXAMPLE, CAPACITY), deque(maxlen=CAPACITY)
     for i in range(200):
         replay = add(replay, rows(2 * i, 2), mode="ring")

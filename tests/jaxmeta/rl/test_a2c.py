@@ -7,8 +7,8 @@ import pytest
 
 from jaxmeta.agent import Transition
 from jaxmeta.algorithm import (
+    as_pytree,
     hyper,  # noqa: F401 - makes the sections pytrees
-    traceable,
 )
 from jaxmeta.nn.optimisers import by_group, descend
 from jaxmeta.rl.a2c import a2c_loss, encoder_optimiser, policy_optimiser
@@ -16,13 +16,13 @@ from jaxmeta.rl.actor_critic import Evaluated
 from jaxmeta.rl.options import A2C
 
 T, W = 6, 3
-HP = traceable(A2C(gamma=0.9, gae_lambda=0.8, value_coef=0.6, entropy_coef=0.05))
+HP = as_pytree(A2C(gamma=0.9, gae_lambda=0.8, value_coef=0.6, entropy_coef=0.05))
 loss_and_gradient = jax.jit(jax.value_and_grad(a2c_loss, has_aux=True))
 
 
 @pytest.fixture
 def batch():
-    """Return what a policy said of a rollout, and the rollout; worker 2's trial goes on."""
+    """Return an evaluated rollout and its transitions; worker 2's trial goes on."""
     rng = np.random.default_rng(0)
     log_prob, value, reward = rng.normal(size=(3, T, W))
     discount = np.ones((T, W))
@@ -85,7 +85,7 @@ def test_the_last_value_is_bootstrapped_where_the_trial_goes_on(batch):
         assert (abs(float(after - before)) > 1e-3) == matters
 
 
-def test_what_is_paid_counts_and_not_the_true_reward(batch):
+def test_the_received_reward_counts_and_not_the_true_one(batch):
     evaluated, tr = batch
     (before, _), _ = loss_and_gradient(evaluated, tr, HP)
     (after, _), _ = loss_and_gradient(evaluated, tr._replace(env_reward=tr.env_reward + 1), HP)

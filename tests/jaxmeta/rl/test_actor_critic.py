@@ -68,7 +68,7 @@ class Patient(Restless):
 def played(request):
     """Return the actor-critic, lively parameters, and a greedy and a sampled rollout.
 
-    The boundary "start" tells what is seen from where the action led.
+    With the boundary "start" what is seen next differs from where the action led.
     """
     run = with_sections(Run(env="gridworld", method="rl2"), networks=SIZES)
     env = trial(request.param(), EPISODES, "start")
@@ -120,7 +120,7 @@ def test_evaluating_a_rollout_equals_a_re_unroll_in_values_and_gradients(played)
     rng = np.random.default_rng(0)
     shapes = [(T, WORKERS)] * 3 + [(WORKERS,)]
     g = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
-    # The value behind a trial's end is never used (discount 0) and not the same thing.
+    # The value after a trial's end is never used (discount 0) and not the same thing.
     g[3] = jnp.where(rollout.transitions.over[-1], 0.0, g[3])
 
     def loss(evaluate):
@@ -170,7 +170,7 @@ def test_memory_outlives_episodes_and_is_cleared_with_the_trial(played):
     env, _, _, *rollouts = played
     for rollout in rollouts:
         tr, h = jax.device_get((rollout.transitions, rollout.records))
-        after = np.abs(h[1:]).max(-1)  # what the agent remembers after steps 0 to T - 2
+        after = np.abs(h[1:]).max(-1)  # the hidden state after steps 0 to T - 2
         inner = tr.last[:-1] & ~tr.over[:-1]
         assert inner.sum() >= WORKERS
         assert (after[inner] > 0.01).all()

@@ -62,7 +62,7 @@ def test_one_worker_without_jit_is_the_same():
     np.testing.assert_allclose(one, by_worker(*args, 0.95, 0.9)[:, 2], rtol=1e-6, atol=1e-6)
 
 
-def test_no_credit_crosses_a_cut():
+def test_the_recursion_is_cut():
     """What public code does at time limits: A of that step is zero, for those before it too."""
     reward, value, discount, cut, bootstrap = batch(4)
     cut[[4, T - 1]] = True
@@ -77,6 +77,6 @@ def test_no_credit_crosses_a_cut():
     got = by_worker(reward, value, discount, cut, bootstrap, 0.9, 0.8)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     later = reward.copy()
-    later[5:] += 1.0  # rewards behind the cut are nobody's before it
+    later[5:] += 1.0  # rewards after the cut do not matter before it
     got = by_worker(later, value, discount, cut, bootstrap, 0.9, 0.8)
     np.testing.assert_allclose(got[:5], expected[:5], rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""What off-policy methods share: tasks and their numbers, the replay, when learning begins."""
+"""The loop of off-policy methods: tasks and their ids, the replay, when learning begins."""
 
 import functools
 
@@ -13,11 +13,11 @@ from jaxmeta.algorithm import hyper
 from jaxmeta.beliefs.mixture_belief import mixture_belief
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError, NonFiniteError
-from jaxmeta.nn.cache_blocks import WINDOWS_AT_ONCE
-from jaxmeta.nn.optimisers import repeat
+from jaxmeta.nn.cache_blocks import WINDOWS_PER_BLOCK
+from jaxmeta.nn.optimisers import repeat_steps
 from jaxmeta.replay import ring_buffer
-from jaxmeta.replay.off_policy_rows import recorded
-from jaxmeta.rl.off_policy import numbers, remembered
+from jaxmeta.replay.off_policy_rows import to_rows
+from jaxmeta.rl.off_policy import sample_transitions, task_ids
 from jaxmeta.training.build import build
 from tests.probes import Steer
 from tests.tiny import OFF_POLICY, STEER, tiny_run
@@ -38,66 +38,66 @@ def compiled(method):
     return run, state, jax.jit(algorithm.step), jax.jit(algorithm.collect)
 
 
-def test_equal_tasks_have_one_number():
+def test_equal_tasks_have_one_id():
     tasks = {"a": jnp.array([2.0, 1.0, 2.0, 2.0]), "b": jnp.array([[0, 1], [0, 1], [0, 1], [1, 1]])}
-    np.testing.assert_array_equal(numbers(tasks), [0, 1, 0, 3])
+    np.testing.assert_array_equal(task_ids(tasks), [0, 1, 0, 3])
 
 
-def test_repeat_takes_as_many_steps_as_it_is_told_and_averages():
+def test_repeat_steps_takes_count_steps_and_averages():
     step = lambda total, key: (total + 1, {"total": total.astype(jnp.float32)})
-    run = jax.jit(lambda count: repeat(count, step, jnp.int32(0), jax.random.key(0)))
+    run = jax.jit(lambda count: repeat_steps(count, step, jnp.int32(0), jax.random.key(0)))
     assert run(4)[0] == 4
     assert run(4)[1]["total"] == (0 + 1 + 2 + 3) / 4
     assert run(0)[1]["total"] == 0
 
 
 @every_method
-def test_workers_live_in_different_training_tasks(method):
+def test_workers_run_in_different_training_tasks(method):
     run, state, _, collect = compiled(method)
-    rollout, number = collect(state)
+    rollout, ids = collect(state)
     chex.assert_shape(rollout.transitions.reward, (8, run.workers))
-    assert set(number.tolist()) <= set(numbers(state.tasks).tolist())
-    # Each reward is that of the task that the number names.
-    paid = lambda action, task: Steer().step(None, jnp.zeros(1), action, task)[1].reward
-    over = jax.jit(jax.vmap(jax.vmap(paid, (0, None)), (1, 0), 1))
-    want = over(rollout.transitions.action, jax.tree.map(lambda x: x[number], state.tasks))
-    np.testing.assert_allclose(rollout.transitions.reward, want, atol=1e-6)
+    assert set(ids.tolist()) <= set(task_ids(state.tasks).tolist())
+    # Each reward is that of the task with this id.
+    reward_of = lambda action, task: Steer().step(None, jnp.zeros(1), action, task)[1].reward
+    over = jax.jit(jax.vmap(jax.vmap(reward_of, (0, None)), (1, 0), 1))
+    expected = over(rollout.transitions.action, jax.tree.map(lambda x: x[ids], state.tasks))
+    np.testing.assert_allclose(rollout.transitions.reward, expected, atol=1e-6)
 
 
 @every_method
-def test_what_was_lived_is_remembered(method):
+def test_rollouts_are_stored(method):
     _, state, step, collect = compiled(method)
-    rollout, number = collect(state)
+    rollout, ids = collect(state)
     after, _ = step(state)
     rows = after.replay.data
-    count = len(number)
+    count = len(ids)
     assert after.replay.seen == count
-    np.testing.assert_array_equal(rows.task[:count], number)
+    np.testing.assert_array_equal(rows.task[:count], ids)
     np.testing.assert_array_equal(rows.reward[:count], rollout.transitions.reward.T)
     np.testing.assert_array_equal(rows.obs[:count, :-1], np.swapaxes(rollout.transitions.obs, 0, 1))
 
 
 @pytest.mark.parametrize("window", [0, 3])
-def test_what_sac_reads_is_what_was_lived_and_believed(window):
+def test_sac_reads_the_rollouts_transitions_and_beliefs(window):
     run, env, algorithm, state = started("moss", {"inference.window": window})
     belief = mixture_belief(env, run)
-    rollout, number = jax.jit(algorithm.collect)(state)
+    rollout, ids = jax.jit(algorithm.collect)(state)
     tr = rollout.transitions
-    replay = ring_buffer.add(state.replay, recorded(tr, number), "ring")
-    params = belief.look(state.params, tr)
-    draw = jax.jit(functools.partial(remembered, belief, env.horizon, 40))
+    replay = ring_buffer.add(state.replay, to_rows(tr, ids), "ring")
+    params = belief.update_normalisers(state.params, tr)
+    draw = jax.jit(functools.partial(sample_transitions, belief, env.horizon, 40))
     pool = jax.device_get(draw(params, replay, jax.random.key(1)))
-    assert 40 <= len(pool.reward) < 40 + WINDOWS_AT_ONCE["cpu"]
+    assert 40 <= len(pool.reward) < 40 + WINDOWS_PER_BLOCK["cpu"]
 
     whole = mixture_belief(env, run.replace({"inference.window": 0}))
     observe = jax.jit(whole.observe)
 
     def features(w, first, end):
-        """Return what an agent believes that has lived a worker's steps from `first` on."""
+        """Return an agent's belief after a worker's steps from `first` on."""
         memory = whole.begin(params)
         for t in range(first, end):
             memory = observe(params, memory, jax.tree.map(lambda x, t=t: x[t, w], tr))
-        return whole.features(params, whole.hidden(params, memory), jnp.zeros(whole.width))
+        return whole.features(params, whole.hidden(params, memory), jnp.zeros(whole.feature_size))
 
     for i in range(0, 40, 5):
         t, w = (int(x[0]) for x in np.nonzero(np.asarray(tr.reward) == pool.reward[i]))
@@ -129,7 +129,7 @@ def test_nothing_is_learned_before_there_is_enough(method):
 
 @every_method
 def test_no_gradient_of_rl_reaches_the_belief(method):
-    """Other rates of SAC change the policy after an update, and leave the belief to the bit."""
+    """Another learning rate of SAC changes the policy after an update, not one bit of the belief."""
     run, state, step, _ = compiled(method)
     for _ in range(2):
         state, _ = step(state)
@@ -145,27 +145,27 @@ def test_no_gradient_of_rl_reaches_the_belief(method):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
-        ({"env": "gridworld"}, "rl = 'sac': needs an environment with real actions"),
-        ({"replay.mebibytes": 1, "workers": 100_000}, "replay.mebibytes = 1: has room for"),
+        ({"env": "gridworld"}, "rl = 'sac': needs an environment with continuous actions"),
+        ({"replay.mebibytes": 1, "workers": 100_000}, "replay.mebibytes = 1: must hold"),
     ],
 )
 @every_method
-def test_what_cannot_work_is_refused(method, overrides, said):
+def test_what_cannot_work_is_refused(method, overrides, message):
     chosen = {"env": STEER, "frames": 10_000_000} | {
         name: x for name, x in overrides.items() if name == "env"
     }
     run = Run(method=method, **chosen)
     run = run.replace({name: x for name, x in overrides.items() if name != "env"})
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         build(run)
 
 
 def test_sac_and_its_methods_go_together():
-    with pytest.raises(ConfigError, match="rl = 'ppo': moss learns by sac"):
+    with pytest.raises(ConfigError, match="rl = 'ppo': moss supports sac"):
         Run(env=STEER, method="moss", rl="ppo")
-    with pytest.raises(ConfigError, match="rl = 'sac': rl2 learns by a2c or ppo"):
+    with pytest.raises(ConfigError, match="rl = 'sac': rl2 supports a2c or ppo"):
         Run(env=STEER, method="rl2", rl="sac")
 
 
@@ -180,7 +180,7 @@ def test_variBAD_is_not_shown_starts():
         build(run)
 
 
-def test_the_replay_has_room_for_the_whole_run_and_no_more():
+def test_the_replays_capacity_is_that_of_the_whole_run():
     run, env, _, state = started("moss", {"frames": 4 * 8 * 50})
     assert state.replay.data.reward.shape == (4 * 50, env.horizon)
     assert run.replay.mebibytes * 2**20 > sum(x.nbytes for x in jax.tree.leaves(state.replay))

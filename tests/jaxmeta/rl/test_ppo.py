@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import rlax
 
-from jaxmeta.algorithm import hyper, traceable
+from jaxmeta.algorithm import as_pytree, hyper
 from jaxmeta.rl import ppo
 from jaxmeta.rl.options import PPO
 from jaxmeta.rl.policy_learner import GROUPS
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import initial_states, members
+from jaxmeta.training.compiled_functions import initial_states, make_members
 from tests.tiny import tiny_run
 
 N = 40
-HP = traceable(PPO(clip=0.2, value_coef=0.6, entropy_coef=0.05))
+HP = as_pytree(PPO(clip=0.2, value_coef=0.6, entropy_coef=0.05))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_loss_is_policy_value_and_entropy(samples):
 
 def test_the_policys_gradient_is_rlaxs(samples):
     log_prob, value, entropy, old = samples
-    hp = traceable(PPO(clip=0.2, value_coef=0.0, entropy_coef=0.0))
+    hp = as_pytree(PPO(clip=0.2, value_coef=0.0, entropy_coef=0.0))
     ours = jax.grad(lambda x: ppo.ppo_loss(x, value, entropy, old, hp)[0])(log_prob)
 
     def theirs(x):
@@ -71,13 +71,13 @@ def test_advantages_are_normalised_with_the_sample_deviation():
 
 
 def test_every_epoch_reads_every_sample_once_in_an_order_of_its_own():
-    hp = traceable(PPO(epochs=3, minibatches=4))
-    order = np.asarray(ppo.orders(jax.random.key(0), 24, hp))
+    hp = as_pytree(PPO(epochs=3, minibatches=4))
+    order = np.asarray(ppo.minibatch_indices(jax.random.key(0), 24, hp))
     assert order.shape == (12, 6)
     epochs = order.reshape(3, 24)
     assert (np.sort(epochs, axis=1) == np.arange(24)).all()
     assert len({epoch.tobytes() for epoch in epochs}) == 3
-    left_over = np.asarray(ppo.orders(jax.random.key(0), 26, hp)).reshape(3, 24)
+    left_over = np.asarray(ppo.minibatch_indices(jax.random.key(0), 26, hp)).reshape(3, 24)
     assert all(len(set(epoch)) == 24 for epoch in left_over)
 
 
@@ -99,7 +99,7 @@ def first_update(method, **changed):
     """Return a run's first state and what one update makes of it."""
     run = tiny_run(method, CHANGED | changed, rl="ppo")
     _, algorithm = build(run)
-    state = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
+    state = jax.tree.map(lambda x: x[0], initial_states(make_members(run), algorithm))
     after, metrics = jax.jit(algorithm.step)(state)
     return Update(run, algorithm, state, after, metrics)
 
@@ -127,7 +127,7 @@ def test_policy_and_encoder_move_by_at_most_a_learning_rate(updated):
         assert max(map(float, jax.tree.leaves(moved))) == pytest.approx(7e-4, rel=1e-2), group
 
 
-def test_statistics_take_in_the_rollout_afterwards(updated):
+def test_statistics_are_updated_with_the_rollout_afterwards(updated):
     run, algorithm, state, after, _ = updated
     tr = jax.device_get(jax.jit(algorithm.collect)(state).transitions)
     assert (np.asarray(state.params["obs_statistics"].mean) == 0).all()

@@ -12,15 +12,15 @@ from scipy.linalg import solve_discrete_are
 
 from jaxmeta import Box
 from jaxmeta.algorithm import (
+    as_pytree,
     hyper,  # noqa: F401 - makes the sections pytrees
-    traceable,
 )
 from jaxmeta.errors import ConfigError
 from jaxmeta.rl import sac
 from jaxmeta.rl.options import SAC
 from tests.probes import Sign, Steer
 
-HP = traceable(SAC(layers=(8, 8), obs_embedding=4, belief_embedding=3, max_grad_norm=1e9))
+HP = as_pytree(SAC(layers=(8, 8), obs_embedding=4, belief_embedding=3, max_grad_norm=1e9))
 BELIEF, N = 2, 6
 KEY = jax.random.key(0)
 
@@ -35,7 +35,7 @@ class Plant(Steer):
 def made(hp=HP, env=None):
     rl = sac.soft_actor_critic(env or Plant(), hp)
     params = rl.init(KEY, BELIEF)
-    return rl, params, rl.start(params, hp)
+    return rl, params, rl.init_state(params, hp)
 
 
 def some_batch(seed=0, **given):
@@ -109,17 +109,17 @@ def test_losses_are_those_of_a_float64_calculation(plain):
         normal = -0.5 * noise**2 - 0.5 * np.log(2 * np.pi) - log_std
         return np.tanh(u), (normal - np.log(1 - np.tanh(u) ** 2)).sum(-1)
 
-    def worth(ps, obs, belief, action):
+    def min_q(ps, obs, belief, action):
         return np.min([stack(plain, p, obs, belief, action)[:, 0] for p in ps], axis=0)
 
     after, log_prob = policy(b.next_obs, b.next_belief, next_noise)
-    soft = worth(targets, b.next_obs, b.next_belief, after) - 0.3 * log_prob
-    towards = b.reward + HP.gamma * b.discount * soft
-    taken = (b.action - 0.5) / 2.5
-    errors = [stack(plain, p, b.obs, b.belief, taken)[:, 0] - towards for p in critics]
+    next_v = min_q(targets, b.next_obs, b.next_belief, after) - 0.3 * log_prob
+    target_q = b.reward + HP.gamma * b.discount * next_v
+    unit_action = (b.action - 0.5) / 2.5
+    errors = [stack(plain, p, b.obs, b.belief, unit_action)[:, 0] - target_q for p in critics]
     value_loss = sum((b.weight * e**2).mean() for e in errors)
     now, log_prob = policy(b.obs, b.belief, noise)
-    policy_loss = (b.weight * (0.3 * log_prob - worth(critics, b.obs, b.belief, now))).mean()
+    policy_loss = (b.weight * (0.3 * log_prob - min_q(critics, b.obs, b.belief, now))).mean()
     assert metrics["value_loss"] == pytest.approx(value_loss, rel=1e-5)
     assert metrics["policy_loss"] == pytest.approx(policy_loss, rel=1e-4)
     assert metrics["entropy"] == pytest.approx(-log_prob.mean(), rel=1e-4)
@@ -154,7 +154,7 @@ def test_the_actors_loss_does_not_move_the_critics():
     same = [params["critics"][0], params["critics"][0]]
     params = params | {"critics": same}
     exact = batch._replace(reward=values[0][:, 0], discount=jnp.zeros(N))
-    after, _, metrics = jax.jit(rl.learn)(params, rl.start(params, HP), exact, KEY, HP)
+    after, _, metrics = jax.jit(rl.learn)(params, rl.init_state(params, HP), exact, KEY, HP)
     assert metrics["value_loss"] < 1e-10
     chex.assert_trees_all_close(after["critics"], same, atol=1e-3)
     with pytest.raises(AssertionError):
@@ -163,7 +163,7 @@ def test_the_actors_loss_does_not_move_the_critics():
 
 def test_targets_follow_slowly():
     rl, params, learned = made()
-    hp = traceable(
+    hp = as_pytree(
         SAC(layers=(8, 8), obs_embedding=4, belief_embedding=3, polyak=0.25, learning_rate=0.1)
     )
     after, then, _ = jax.jit(rl.learn)(params, learned, some_batch(), KEY, hp)
@@ -176,7 +176,7 @@ def test_targets_follow_slowly():
 @pytest.mark.parametrize(("target_is", "log_std"), [("below", -1.0), ("above", -4.0)])
 def test_a_learned_temperature_moves_the_entropy_to_its_target(target_is, log_std):
     """The target is -1 per action: a wide actor has more, a narrow one less."""
-    hp = traceable(SAC(layers=(8,), entropy="learned", learning_rate=0.01))
+    hp = as_pytree(SAC(layers=(8,), entropy="learned", learning_rate=0.01))
     rl, params, learned = made(hp)
     bias = params["actor"]["params"]["Linear_3"]["bias"]
     params["actor"]["params"]["Linear_3"]["bias"] = bias.at[1].set(log_std)
@@ -186,7 +186,7 @@ def test_a_learned_temperature_moves_the_entropy_to_its_target(target_is, log_st
 
 
 def test_discrete_actions_are_refused():
-    with pytest.raises(ConfigError, match="real actions"):
+    with pytest.raises(ConfigError, match="continuous actions"):
         sac.soft_actor_critic(Sign(), HP)
 
 
@@ -211,7 +211,7 @@ def test_the_linear_quadratic_regulator_is_found():
     root = np.sqrt(GAMMA)
     p = solve_discrete_are(root * A, root * B, Q, R)
     gain = np.linalg.solve(R + GAMMA * B.T @ p @ B, GAMMA * B.T @ p @ A)
-    hp = traceable(
+    hp = as_pytree(
         SAC(
             layers=(48, 48),
             obs_embedding=0,
@@ -225,25 +225,25 @@ def test_the_linear_quadratic_regulator_is_found():
     rl, params, learned = made(hp)
     a, b, q, r = (jnp.asarray(x, jnp.float32) for x in (A, B, Q, R))
 
-    def improve(carry, inputs):
+    def train_step(carry, inputs):
         key, rate = inputs
         key_x, key_u, key_learn = jax.random.split(key, 3)
         x = 0.8 * jax.random.normal(key_x, (128, 2))
         u = jax.random.uniform(key_u, (128, 1), minval=-2.0, maxval=2.0)
-        paid = -((x @ q) * x).sum(1) - ((u @ r) * u).sum(1)
-        nothing, one = jnp.zeros((128, BELIEF)), jnp.ones(128)
-        batch = sac.Batch(x, nothing, u, paid, x @ a.T + u @ b.T, nothing, one, one)
+        reward = -((x @ q) * x).sum(1) - ((u @ r) * u).sum(1)
+        zero, one = jnp.zeros((128, BELIEF)), jnp.ones(128)
+        batch = sac.Batch(x, zero, u, reward, x @ a.T + u @ b.T, zero, one, one)
         now = dataclasses.replace(hp, learning_rate=rate)
         return rl.learn(*carry, batch, key_learn, now)[:2], None
 
-    train = jax.jit(lambda carry, inputs: jax.lax.scan(improve, carry, inputs)[0])
+    train = jax.jit(lambda carry, inputs: jax.lax.scan(train_step, carry, inputs)[0])
     rates = jnp.where(jnp.arange(3000) < 1800, 3e-3, 3e-4)
     trained, _ = train((params, learned), (jax.random.split(KEY, 3000), rates))
 
     def policy(params):
         def act(x):
-            nothing, mode = jnp.zeros((len(x), BELIEF)), jnp.zeros((len(x), 1))
-            action = rl.act(params, jnp.asarray(x, jnp.float32), nothing, mode)
+            zero, mode = jnp.zeros((len(x), BELIEF)), jnp.zeros((len(x), 1))
+            action = rl.act(params, jnp.asarray(x, jnp.float32), zero, mode)
             return np.asarray(action, np.float64)
 
         return act

@@ -48,11 +48,11 @@ def like(example=None):
 
 
 def save(folder, *updates, pinned=(), **changed):
-    with checkpoint.Writer(folder, list(pinned)) as writer:
+    with checkpoint.CheckpointWriter(folder, list(pinned)) as writer:
         for update in updates:
             items = {"course": state(update), "agent": {"w": jnp.arange(3.0)}} | changed
             writer.save(update, items, NOTES)
-        writer.confirm()
+        writer.wait_until_saved()
 
 
 def assert_restored(found, update):
@@ -111,16 +111,16 @@ def test_stale_temporary_folders_are_removed(folder):
 
 
 def test_a_failed_background_write_is_noticed(folder):
-    with checkpoint.Writer(folder, []) as writer:
+    with checkpoint.CheckpointWriter(folder, []) as writer:
         writer.save(30, {"course": state(30)}, {})
         writer.writing.result()
         shutil.rmtree(folder / "30")
         with pytest.raises(CheckpointError, match="30 is not there"):
-            writer.confirm()
+            writer.wait_until_saved()
 
 
 def test_an_error_in_the_background_is_raised_with_the_update(folder, monkeypatch):
-    with checkpoint.Writer(folder, []) as writer:
+    with checkpoint.CheckpointWriter(folder, []) as writer:
 
         def fail(update, args):
             raise ValueError("RESOURCE_EXHAUSTED: no space\nand more")
@@ -131,13 +131,13 @@ def test_an_error_in_the_background_is_raised_with_the_update(folder, monkeypatc
             with pytest.raises(
                 CheckpointError, match=r"update 30 could .*no space and more; older"
             ):
-                writer.confirm()
+                writer.wait_until_saved()
 
 
 @pytest.mark.fault("disk full, a quota stub")
 def test_too_little_space_is_an_error_before_anything_is_written(folder, monkeypatch):
     usage = namedtuple("usage", "free")
-    with monkeypatch.context() as patch, checkpoint.Writer(folder, []) as writer:
+    with monkeypatch.context() as patch, checkpoint.CheckpointWriter(folder, []) as writer:
         patch.setattr(shutil, "disk_usage", lambda path: usage(2**20 + 2000))
         with pytest.raises(CheckpointError, match=r"needs 0\.0 MB, but only 1\.1 MB are free"):
             writer.save(30, {"course": state(30)}, NOTES)
@@ -239,10 +239,25 @@ def test_another_kind_of_leaf_is_named(change, said, folder, caplog):
     assert re.search(said, caplog.text)
 
 
-def test_another_state_version_is_named(folder, monkeypatch):
-    monkeypatch.setattr(checkpoint, "VERSION", 2)
-    with pytest.raises(CheckpointError, match="state version 1, but this code reads 2"):
+def test_a_later_format_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 0)
+    with pytest.raises(CheckpointError, match="format 1, but this code reads up to 0"):
         checkpoint.restore(folder, like())
+    assert checkpoint.format_of({"version": 1}) == 1  # its name before 0.2
+
+
+def test_a_leaf_that_is_younger_than_a_checkpoint_begins_as_declared(folder, caplog):
+    grown = state(0)._replace(params=state(0).params | {"more": jnp.zeros((2, 4), jnp.int8)})
+    wanted = like(grown)
+    with pytest.raises(CheckpointError, match=r"leaf course\.params\.more is missing"):
+        checkpoint.newest_valid(folder, wanted)
+    caplog.set_level("INFO", logger="jaxmeta")
+    start = {"course.params.more": -3.0}.get
+    items = checkpoint.restore(folder, wanted, start=start).items
+    chex.assert_trees_all_equal_shapes_and_dtypes(items, wanted)
+    assert (items["course"].params.pop("more") == -3).all()
+    chex.assert_trees_all_equal(items["course"], state(20))
+    assert "course.params.more: is younger than this checkpoint; begins with -3.0" in caplog.text
 
 
 @pytest.mark.fault("all checkpoints damaged")
@@ -267,20 +282,20 @@ def test_trouble_of_the_machine_is_not_taken_for_damage(error, folder, monkeypat
 
 
 def test_one_from_before_an_update_can_be_asked_for(folder):
-    assert_restored(checkpoint.newest_whole(folder, like(), before=19), 10)
-    assert checkpoint.newest_whole(folder, like(), before=9) is None
+    assert_restored(checkpoint.newest_valid(folder, like(), before=19), 10)
+    assert checkpoint.newest_valid(folder, like(), before=9) is None
 
 
 def test_reading_changes_nothing(folder):
     truncated(folder / "20")
     before = {p: p.stat().st_mtime_ns for p in folder.parent.rglob("*")}
-    assert_restored(checkpoint.newest_whole(folder, like()), 10)
+    assert_restored(checkpoint.newest_valid(folder, like()), 10)
     assert {p: p.stat().st_mtime_ns for p in folder.parent.rglob("*")} == before
 
 
 def test_the_index_is_plain_json_with_a_hash_for_every_leaf(folder):
     index = json.loads((folder / "20" / "index" / "metadata").read_text())
-    assert index["leaves"]["course"].keys() == checkpoint.named(state(0)).keys()
+    assert index["leaves"]["course"].keys() == checkpoint.flatten_with_names(state(0)).keys()
     kernel = np.asarray(state(20).params["kernel"])
     stored = index["leaves"]["course"]["params.kernel"]
     assert (stored["dtype"], stored["shape"]) == ("float32", list(kernel.shape))

@@ -10,25 +10,25 @@ from tests.written import WRITTEN, write_with_writer
 
 
 def test_new_and_empty_folders_may_be_used(tmp_path):
-    assert lock.check(WRITTEN, tmp_path) is None
-    assert lock.check(WRITTEN, tmp_path / "new" / "deeper") is None
+    assert lock.look(WRITTEN, tmp_path) is None
+    assert lock.look(WRITTEN, tmp_path / "new" / "deeper") is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_finished_run_is_recognised(tmp_path):
     write_with_writer(tmp_path / "a", "finished")
-    assert lock.check(WRITTEN, tmp_path / "a") == "finished"
+    assert lock.look(WRITTEN, tmp_path / "a") == "finished"
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "preempted"])
 def test_an_unfinished_run_can_go_on(status, tmp_path):
     write_with_writer(tmp_path / "a", status)
-    assert lock.check(WRITTEN, tmp_path / "a") == status
+    assert lock.look(WRITTEN, tmp_path / "a") == status
 
 
 def test_a_run_without_a_manifest_was_stopped_at_its_very_beginning(tmp_path):
     (tmp_path / layout.CONFIG).write_text(WRITTEN.to_json())
-    assert lock.check(WRITTEN, tmp_path) == "running"
+    assert lock.look(WRITTEN, tmp_path) == "running"
 
 
 def test_what_a_process_leaves_before_config_json_is_no_content(tmp_path):
@@ -36,7 +36,7 @@ def test_what_a_process_leaves_before_config_json_is_no_content(tmp_path):
         pass
     for name in (".config.json.tmp", "..holder.tmp"):
         (tmp_path / "a" / name).write_text("{")
-    assert lock.check(WRITTEN, tmp_path / "a") is None
+    assert lock.look(WRITTEN, tmp_path / "a") is None
 
 
 def test_a_lock_is_held_by_one_at_a_time_and_names_its_holder(tmp_path):
@@ -60,12 +60,12 @@ def test_another_run_is_refused_with_the_differing_keys(tmp_path):
     write_with_writer(tmp_path / "a", "finished")
     other = WRITTEN.replace({"a2c.gamma": 0.9, "seeds": 2})
     with pytest.raises(ConfigError, match=r"a2c\.gamma \(0\.95 there, 0\.9 here\), seeds"):
-        lock.check(other, tmp_path / "a")
+        lock.look(other, tmp_path / "a")
 
 
 def test_other_content_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ConfigError, match="holds files"):
-        lock.check(WRITTEN, tmp_path)
+        lock.look(WRITTEN, tmp_path)
     with pytest.raises(ConfigError, match="not a file"):
-        lock.check(WRITTEN, tmp_path / "thesis.tex")
+        lock.look(WRITTEN, tmp_path / "thesis.tex")

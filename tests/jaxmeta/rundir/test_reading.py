@@ -15,7 +15,7 @@ def test_a_bad_manifest_is_named(text, tmp_path):
     write_with_writer(tmp_path / "a", "finished")
     (tmp_path / "a" / layout.MANIFEST).write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"manifest\.json"):
-        lock.check(WRITTEN, tmp_path / "a")
+        lock.look(WRITTEN, tmp_path / "a")
 
 
 def test_what_is_not_finite_becomes_null(tmp_path):

@@ -31,13 +31,13 @@ class Counted:
     """Counts the programs that are compiled."""
 
     def __init__(self, monkeypatch):
-        self.count, compile_programs = 0, train_run.compile_programs
+        self.count, compile_functions = 0, train_run.compile_functions
 
         def counting(*args):
             self.count += 1
-            return compile_programs(*args)
+            return compile_functions(*args)
 
-        monkeypatch.setattr(train_run, "compile_programs", counting)
+        monkeypatch.setattr(train_run, "compile_functions", counting)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from jaxmeta.config.run import Run
 from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError
 from jaxmeta.rundir import checkpoint, layout, lock, reading
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import course_like, members
+from jaxmeta.training.compiled_functions import make_members, train_state_shapes
 from jaxmeta.training.loop import COURSE
 from tests.processes import assert_same, newest, resumed_from, rows_logged
 from tests.tiny import tiny_run
@@ -193,7 +193,7 @@ def test_an_error_of_many_lines_is_no_obstacle(trained, tmp_path):
     said = reading.read_manifest(tmp_path / "a")["error"]
     assert said.startswith("RuntimeError: RESOURCE_EXHAUSTED:")
     assert said.isprintable()
-    assert lock.check(trained.run, tmp_path / "a") == "failed"
+    assert lock.look(trained.run, tmp_path / "a") == "failed"
 
 
 def test_a_finished_run_with_a_damaged_end_trains_it_again(trained, tmp_path, caplog):
@@ -263,11 +263,11 @@ SIZES = {"workers": 4, "seeds": 4, "frames": 4800, "log_every": 960, "trial.epis
 SIZES |= {"evaluation.every": 960, "networks.hidden": 16, "checkpoint-every": "5u"}
 
 
-def course(out):
+def train_state(out):
     """Return all that the newest checkpoint would go on from."""
     _, algorithm = build(reading.read_run(out), gridworld(), rl2)
-    like = {COURSE: course_like(members(reading.read_run(out)), algorithm)}
-    return checkpoint.newest_whole(out / layout.CHECKPOINTS, like).items[COURSE]
+    like = {COURSE: train_state_shapes(make_members(reading.read_run(out)), algorithm)}
+    return checkpoint.newest_valid(out / layout.CHECKPOINTS, like).items[COURSE]
 
 
 def rows_of(out, seeds):
@@ -297,7 +297,7 @@ def test_a_seed_dies_alone(tmp_path, capsys):
         assert "seed 2 died: params was not finite at update 7; see" in said[name]
 
     three = np.array([0, 1, 3])
-    of_three = lambda out: jax.tree.map(lambda x: x[three], course(out))
+    of_three = lambda out: jax.tree.map(lambda x: x[three], train_state(out))
     chex.assert_trees_all_equal(of_three(poisoned), of_three(clean))
     assert rows_of(poisoned, three) == rows_of(clean, three)
     lines, evaluations = rows_of(poisoned, [2])

@@ -11,15 +11,15 @@ from jaxmeta.devices import memory_budget
 from jaxmeta.devices.seed_axis import seed_mesh
 from jaxmeta.rundir import checkpoint
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import (
+from jaxmeta.training.compiled_functions import (
     PARAMS,
-    Course,
-    compile_programs,
-    course_like,
-    members,
-    no_progress,
-    progress_like,
+    TrainState,
+    compile_functions,
+    make_members,
+    metric_sum_shapes,
     run_updates,
+    train_state_shapes,
+    zero_metric_sums,
 )
 from jaxmeta.training.evaluation import evaluation_tasks
 from tests.tiny import METHODS, OFF_POLICY, advance, program, tiny_run
@@ -48,13 +48,13 @@ def test_chunk_length_does_not_matter(method):
 
 
 @every_method
-def test_a_restored_course_goes_on_to_the_same_bits(method, tmp_path):
+def test_a_restored_state_continues_bitwise_identical(method, tmp_path):
     made = program(method)
     whole = advance(made, made.start, 0, 4)
     part = advance(made, made.start, 0, 3)
-    with checkpoint.Writer(tmp_path / "c", []) as writer:
+    with checkpoint.CheckpointWriter(tmp_path / "c", []) as writer:
         writer.save(3, {"course": part}, {})
-        writer.confirm()
+        writer.wait_until_saved()
     found = checkpoint.restore(tmp_path / "c", {"course": jax.eval_shape(lambda: part)})
     placed = jax.device_put(found.items["course"], jax.tree.map(lambda x: x.sharding, made.start))
     chex.assert_trees_all_equal(advance(made, placed, 3, 1), whole)
@@ -86,38 +86,39 @@ def test_vmapped_seeds_give_what_a_loop_gives(method):
 
 
 def counting(loss, params=lambda n: jnp.float32(0)):
-    """Return an algorithm whose state is the number of its updates, and a course from 0."""
+    """Return an algorithm whose state is the number of its updates, and a train_state from 0."""
     step = lambda n: (n + 1, {"loss": loss(n)})
     algorithm = Algorithm(None, None, None, step, lambda n: {"w": params(n)})
-    return algorithm, Course(jnp.int32(0), no_progress(progress_like(algorithm, jnp.int32(0))))
+    sums = zero_metric_sums(metric_sum_shapes(algorithm, jnp.int32(0)))
+    return algorithm, TrainState(jnp.int32(0), sums)
 
 
 def test_the_first_update_that_is_not_finite_is_noted():
-    algorithm, course = counting(
+    algorithm, train_state = counting(
         lambda n: jnp.where(n >= 3, jnp.nan, 1.0), lambda n: jnp.where(n >= 6, jnp.inf, 1.0)
     )
     updates = jax.jit(run_updates(algorithm))
-    course = updates(course, jnp.int32(0), jnp.int32(2))
-    assert course.progress.first_bad["loss"] == -1
-    course = updates(course, jnp.int32(2), jnp.int32(5))
-    assert course.progress.first_bad["loss"] == 3
-    assert course.progress.first_bad[PARAMS] == 5  # of 0 to 6: the sixth made state 6
+    train_state = updates(train_state, jnp.int32(0), jnp.int32(2))
+    assert train_state.progress.first_bad["loss"] == -1
+    train_state = updates(train_state, jnp.int32(2), jnp.int32(5))
+    assert train_state.progress.first_bad["loss"] == 3
+    assert train_state.progress.first_bad[PARAMS] == 5  # of 0 to 6: the sixth made state 6
 
 
 def test_sums_go_on_over_chunks():
-    algorithm, course = counting(lambda n: n.astype(jnp.float32))
+    algorithm, train_state = counting(lambda n: n.astype(jnp.float32))
     updates = jax.jit(run_updates(algorithm))
     for first, count in ((0, 2), (2, 1), (3, 2)):
-        course = updates(course, jnp.int32(first), jnp.int32(count))
-    assert course.progress.total["loss"] == 0 + 1 + 2 + 3 + 4
+        train_state = updates(train_state, jnp.int32(first), jnp.int32(count))
+    assert train_state.progress.total["loss"] == 0 + 1 + 2 + 3 + 4
 
 
-def test_the_courses_buffers_are_used_again():
+def test_the_states_buffers_are_used_again():
     """Donated: what comes out lies where what went in lay, the replay above all."""
     run = tiny_run("ldm")
     world, algorithm = build(run)
-    who, (tasks, _) = members(run), evaluation_tasks(world)
-    course = course_like(who, algorithm)
-    made = compile_programs(who, run, world, algorithm, seed_mesh(2), tasks, course)
+    who, (tasks, _) = make_members(run), evaluation_tasks(world)
+    train_state = train_state_shapes(who, algorithm)
+    made = compile_functions(who, run, world, algorithm, seed_mesh(2), tasks, train_state)
     reused = made.chunk.memory_analysis().alias_size_in_bytes
-    assert reused >= memory_budget.size(course) / 2  # a device has one of the two seeds
+    assert reused >= memory_budget.size(train_state) / 2  # a device has one of the two seeds

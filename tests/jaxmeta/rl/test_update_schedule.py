@@ -1,4 +1,4 @@
-"""Updates behind each episode: what agents recall, what learns when, what the replay takes."""
+"""Updates after each episode: recomputed memories, what learns when, what is stored."""
 
 import functools
 
@@ -10,11 +10,11 @@ import pytest
 
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rl import update_phases
-from jaxmeta.rl.actor_critic import recurrent, sequences
-from jaxmeta.rollout import begin_all, live_all
+from jaxmeta.rl import update_schedule
+from jaxmeta.rl.actor_critic import network_inputs, recurrent
+from jaxmeta.rollout import advance_workers, start_workers
 from jaxmeta.training.build import build
-from jaxmeta.training.compiled_programs import initial_states, members
+from jaxmeta.training.compiled_functions import initial_states, make_members
 from tests.probes import Stop
 from tests.tiny import tiny_run
 
@@ -27,7 +27,7 @@ def stepped(method, steps=1, **fields):
     chosen = {"seeds": 1, "ppo.update": "episode"}
     run = tiny_run(method, chosen | {k.replace("__", "."): v for k, v in fields.items()}, rl="ppo")
     _, algorithm = build(run)
-    before = jax.tree.map(lambda x: x[0], initial_states(members(run), algorithm))
+    before = jax.tree.map(lambda x: x[0], initial_states(make_members(run), algorithm))
     step, after, metrics = jax.jit(algorithm.step), before, {}
     for _ in range(steps):
         after, metrics = step(after)
@@ -41,73 +41,73 @@ def counts(opt):
 
 
 @pytest.fixture(scope="module")
-def lived():
-    """Return an agent, its world, two sets of parameters, and what it lived of a trial."""
+def partial_trial():
+    """Return an agent, its env, two sets of parameters, and two episodes of a trial."""
     run = tiny_run("rl2", {"trial.episodes": EPISODES}, rl="ppo")
-    world, algorithm = build(run, Stop())
-    states = initial_states(members(run), algorithm)  # of two seeds
+    env, algorithm = build(run, Stop())
+    states = initial_states(make_members(run), algorithm)  # of two seeds
     params, others = (jax.tree.map(lambda x, i=i: x[i], algorithm.params(states)) for i in (0, 1))
     keys = jax.random.split(jax.random.key(0), WORKERS)
     tasks = jnp.where(jnp.arange(WORKERS) % 2 == 0, 1.0, -1.0)
-    agent, length = algorithm.agent, 2 * world.env.horizon
-    workers = begin_all(agent, world, params, tasks, keys)
-    workers, rollout = live_all(agent, world, params, workers, keys, "train", length)
+    agent, length = algorithm.agent, 2 * env.env.horizon
+    workers = start_workers(agent, env, params, tasks, keys)
+    workers, rollout = advance_workers(agent, env, params, workers, keys, "train", length)
     assert rollout.transitions.over.any()  # some trials ended early, and others began
     assert not rollout.transitions.over.all(0).any()
-    junk = lambda x: jnp.concatenate([x, jnp.ones_like(x[: world.env.horizon])])
-    so_far = jax.tree.map(junk, rollout.transitions)
-    return agent, world, params, others, workers, rollout, so_far
+    junk = lambda x: jnp.concatenate([x, jnp.ones_like(x[: env.env.horizon])])
+    trial_transitions = jax.tree.map(junk, rollout.transitions)
+    return agent, env, params, others, workers, rollout, trial_transitions
 
 
-def test_a_gradient_step_encodes_from_where_the_phase_began(lived):
-    agent, world, params, _, workers, _, _ = lived
+def test_a_gradient_step_encodes_from_where_the_phase_began(partial_trial):
+    agent, env, params, _, workers, _, _ = partial_trial
     run = tiny_run("rl2", {"trial.episodes": EPISODES}, rl="ppo")
-    net = recurrent(world, run, run.networks.head)
+    net = recurrent(env, run, run.networks.head)
     keys = jax.random.split(jax.random.key(1), WORKERS)
-    _, rollout = live_all(agent, world, params, workers, keys, "train", world.env.horizon)
+    _, rollout = advance_workers(agent, env, params, workers, keys, "train", env.env.horizon)
     actions = rollout.transitions.action
-    again = jax.jit(net.unroll)(params, sequences(world, rollout), actions)
-    known = jax.jit(net.evaluate)(params, rollout)
-    chex.assert_trees_all_close(again, known, rtol=1e-4, atol=1e-5)
+    unrolled = jax.jit(net.unroll)(params, network_inputs(env, rollout), actions)
+    evaluated = jax.jit(net.evaluate)(params, rollout)
+    chex.assert_trees_all_close(unrolled, evaluated, rtol=1e-4, atol=1e-5)
 
 
-def test_with_the_same_parameters_memories_are_what_they_were(lived):
-    agent, world, params, _, workers, rollout, so_far = lived
-    phased = update_phases.of_episodes(world, agent, "kept")
-    remember = jax.jit(lambda k: phased.remember(params, workers, so_far, k).memory)
-    np.testing.assert_allclose(remember(2), workers.memory, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(
-        remember(1), rollout.records[world.env.horizon], rtol=1e-5, atol=1e-6
+def test_with_the_same_parameters_memories_are_what_they_were(partial_trial):
+    agent, env, params, _, workers, rollout, trial_transitions = partial_trial
+    schedule = update_schedule.per_episode(env, agent, "kept")
+    recompute = jax.jit(
+        lambda k: schedule.recompute_memories(params, workers, trial_transitions, k).memory
     )
+    np.testing.assert_allclose(recompute(2), workers.memory, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(recompute(1), rollout.records[env.env.horizon], rtol=1e-5, atol=1e-6)
     start = np.broadcast_to(agent.begin(params, None), workers.memory.shape)
-    np.testing.assert_array_equal(remember(0), start)
+    np.testing.assert_array_equal(recompute(0), start)
 
 
-def test_other_parameters_recall_step_by_step(lived):
-    agent, world, _, others, workers, _, so_far = lived
-    phased = update_phases.of_episodes(world, agent, "kept")
-    again = phased.remember(others, workers, so_far, jnp.int32(2))
+def test_other_parameters_recompute_memories_step_by_step(partial_trial):
+    agent, env, _, others, workers, _, trial_transitions = partial_trial
+    schedule = update_schedule.per_episode(env, agent, "kept")
+    recomputed = schedule.recompute_memories(others, workers, trial_transitions, jnp.int32(2))
     for w in range(WORKERS):
         memory = agent.begin(others, None)
-        for t in range(2 * world.env.horizon):
-            tr = jax.tree.map(lambda x, t=t, w=w: x[t, w], so_far)
+        for t in range(2 * env.env.horizon):
+            tr = jax.tree.map(lambda x, t=t, w=w: x[t, w], trial_transitions)
             memory = (
                 agent.begin(others, None) if tr.over else agent.observe(others, memory, tr, None)
             )
-        np.testing.assert_allclose(again.memory[w], memory, rtol=1e-5, atol=1e-6)
-    chex.assert_trees_all_equal(again._replace(memory=None), workers._replace(memory=None))
+        np.testing.assert_allclose(recomputed.memory[w], memory, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(recomputed._replace(memory=None), workers._replace(memory=None))
 
 
-def test_cleared_memories_are_empty(lived):
-    agent, world, params, _, workers, _, so_far = lived
-    phased = update_phases.of_episodes(world, agent, "cleared")
-    empty = phased.remember(params, workers, so_far, jnp.int32(2))
+def test_cleared_memories_are_empty(partial_trial):
+    agent, env, params, _, workers, _, trial_transitions = partial_trial
+    schedule = update_schedule.per_episode(env, agent, "cleared")
+    empty = schedule.recompute_memories(params, workers, trial_transitions, jnp.int32(2))
     assert (np.asarray(empty.memory) == 0).all() and (np.asarray(workers.memory) != 0).any()
     chex.assert_trees_all_equal(empty._replace(memory=None), workers._replace(memory=None))
 
 
 @pytest.mark.parametrize("method", ["rl2", "varibad", "ldm"])
-def test_policy_and_belief_learn_behind_every_episode(method):
+def test_policy_and_belief_learn_after_every_episode(method):
     run, before, after, metrics = stepped(method)
     chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
     assert all(np.isfinite(x) for x in jax.tree.leaves(metrics))
@@ -116,12 +116,12 @@ def test_policy_and_belief_learn_behind_every_episode(method):
     assert counts(learned.opt) == steps
     if method == "rl2":
         return
-    of_belief = after.learned[1] if method == "varibad" else after.vae_opt
-    assert counts(of_belief) == {2 * run.vae.updates}
+    belief_opt = after.learned[1] if method == "varibad" else after.vae_opt
+    assert counts(belief_opt) == {2 * run.vae.updates}
     assert int(after.replay.seen) == run.workers - (1 if method == "ldm" else 0)  # whole trials
 
 
-def test_the_second_episode_is_played_with_what_the_first_taught():
+def test_the_second_episode_is_played_with_updated_parameters():
     still = {"ppo__learning_rate": 0.0, "vae__learning_rate": 0.0}
     _, _, after, _ = stepped("varibad")
     _, _, same, _ = stepped("varibad", **still)
@@ -131,7 +131,7 @@ def test_the_second_episode_is_played_with_what_the_first_taught():
     assert (of(after, second).action != of(same, second).action).any()
 
 
-def test_what_is_remembered_matters_in_the_second_episode():
+def test_whether_memories_are_kept_matters_in_the_second_episode():
     kept, cleared = (stepped("rl2", ppo__memory=memory)[2] for memory in ("kept", "cleared"))
     with pytest.raises(AssertionError):
         chex.assert_trees_all_close(kept.params, cleared.params)

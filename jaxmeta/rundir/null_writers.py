@@ -1,11 +1,11 @@
-"""What stands for a run's directory on all processes but the first, which alone writes."""
+"""Writers that write nothing, for all processes but the first."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
-class NoWriter:
+class NullWriter:
     """Takes what a RunWriter takes, and writes nothing."""
 
     def __init__(self, path: Path):
@@ -21,24 +21,24 @@ class NoWriter:
         """Return that there are no files."""
         return []
 
-    def note(self, **facts: Any) -> None:
+    def update_manifest(self, **facts: Any) -> None:
         """Write no manifest."""
 
-    def bury(self, seed: int, report: Mapping[str, Any]) -> None:
+    def nan_report(self, seed: int, report: Mapping[str, Any]) -> None:
         """Write no report."""
 
     def close(self, state: str, **facts: Any) -> None:
         """Close nothing."""
 
 
-class NoCheckpoints:
+class NullCheckpointWriter:
     """Knows of checkpoints what their Writer on process 0 does, and writes none."""
 
     def __init__(self, newest: int | None):
         """`newest` is the update of the one that was restored."""
         self.last = newest
 
-    def __enter__(self) -> "NoCheckpoints":
+    def __enter__(self) -> "NullCheckpointWriter":
         return self
 
     def __exit__(self, *error: Any) -> None: ...
@@ -52,6 +52,6 @@ class NoCheckpoints:
         self.last = update
         return update
 
-    def confirm(self) -> int | None:
+    def wait_until_saved(self) -> int | None:
         """Return the newest checkpoint's update."""
         return self.last

@@ -1,4 +1,4 @@
-"""How often something is done: by the clock, or by updates."""
+"""The interval between checkpoints: in seconds, or in updates."""
 
 import re
 from typing import NamedTuple
@@ -6,15 +6,15 @@ from typing import NamedTuple
 from jaxmeta.errors import ConfigError
 
 
-class Period(NamedTuple):
-    """Every so many seconds, or every so many updates."""
+class Interval(NamedTuple):
+    """A number of seconds, or of updates."""
 
     seconds: float
-    updates: int  # 0: by the clock
+    updates: int  # 0: `seconds` counts
 
 
-def period(text: str) -> Period:
-    """Return "120s" or "50u" (updates) as a Period.
+def parse_interval(text: str) -> Interval:
+    """Return "120s" or "50u" (updates) as a Interval.
 
     Raises:
       ConfigError: anything else.
@@ -24,4 +24,4 @@ def period(text: str) -> Period:
         raise ConfigError(
             f"checkpoint_every = {text!r}: must be seconds such as 120s, or updates such as 50u"
         )
-    return Period(float(found[1] or 0), int(found[2] or 0))
+    return Interval(float(found[1] or 0), int(found[2] or 0))
