@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     logger = logging.getLogger("jaxmeta")
     logger.setLevel(logging.INFO)
     logger.handlers = [StderrHandler()]
+    if not logging.root.handlers:  # else some library adds one that shows our messages again
+        logging.root.addHandler(others())
     try:
         args = read_command(sys.argv[1:] if argv is None else argv)
         return command(args.command).run(args) or 0
@@ -46,6 +48,14 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("jaxmeta: interrupted", file=sys.stderr)
         return 1
+
+
+def others() -> logging.Handler:
+    """Return a handler for the warnings of other libraries."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(lambda record: not record.name.startswith("jaxmeta"))
+    return handler
 
 
 class StderrHandler(logging.Handler):

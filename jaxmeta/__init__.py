@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # By module, what it gives: first what describes, trains and uses runs, then environments and
 # agents, then what authors of methods build on.
@@ -12,6 +12,7 @@ _GIVES = {
     "errors": "ConfigError NonFiniteError CheckpointError Preempted PeerLost",
     "config.registry": "EnvSpec MethodSpec register_env register_method",
     "training.train_run": "train resume",
+    "training.loop": "Status",
     "devices.hosts": "join_hosts",
     "training.result": "load Result",
     "training.build": "build make_env",

@@ -60,12 +60,12 @@ class Cells:
 
 
 class Step(NamedTuple):
-    """What a step returns beside the state."""
+    """What a step returns besides the state."""
 
     obs: Array  # [O] what the agent sees next
     reward: Array  # []
     next_obs: Array  # [O] where the action led; equals obs unless an episode ended
-    last: Array  # [] bool: an episode ended, for whatever reason
+    last: Array  # [] bool: an episode ended, for any reason
     discount: Array  # [] 0 where the MDP truly terminated or the trial ended, else 1
     over: Array  # [] bool: the trial ended; a new task follows
     env_reward: Array  # [] the true reward where `reward` is imagined, else the same

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmeta.rundir.layout import Table
+from jaxmeta.rundir.evaluation_csv import Table
 
 LAST = 5  # results are means over the last 1/5 of the evaluations
 WINDOW = 5  # evaluations in a moving average (Lee & Chung 2021, 5)

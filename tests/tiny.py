@@ -75,9 +75,7 @@ class Program(NamedTuple):
     env: Trial
     algorithm: Algorithm
     start: TrainState  # [2, ...]
-    updates: (
-        Any  # (state, first, count) -> state; traced at most once, once more for shapes
-    )
+    updates: Any  # (state, first, count) -> state; traced at most once, once more for shapes
 
 
 @functools.cache

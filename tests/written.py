@@ -4,7 +4,7 @@ import csv
 import json
 
 from jaxmeta.config.run import Run
-from jaxmeta.rundir import layout, manifest
+from jaxmeta.rundir import evaluation_csv, layout, manifest
 from jaxmeta.rundir.run_writer import RunWriter
 
 TRAIN, TEST = [[0, 2], [6, 6]], [[3, 0], [3, 1], [3, 2]]
@@ -48,7 +48,7 @@ def write_run(
     write_metrics(path, logged)
     with (path / layout.EVALUATION).open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(layout.EVALUATION_FIELDS)
+        writer.writerow(evaluation_csv.COLUMNS)
         for seed, values in enumerate(zip(train, test, strict=True)):
             for e, (train_return, test_return) in enumerate(zip(*values, strict=True)):
                 for policy, bonus in (("greedy", 0.0), ("sampled", 0.25)):
@@ -98,10 +98,10 @@ def write_returns(path, run, returns, tasks=RETURN_TASKS):
     (path / layout.METRICS).write_text("")
     with (path / layout.EVALUATION).open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(layout.EVALUATION_FIELDS)
+        writer.writerow(evaluation_csv.COLUMNS)
         for e, by_seed in enumerate(returns):
             for seed, value in enumerate(by_seed):
-                for policy in layout.POLICIES:
+                for policy in evaluation_csv.POLICIES:
                     for i, task in enumerate(tasks):
                         for episode in range(1, run.trial.episodes + 1):
                             # Earlier episodes and other tasks differ, so that mix-ups show.

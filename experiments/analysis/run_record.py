@@ -16,8 +16,9 @@ from jaxmeta.config import registry, user_code
 from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import layout, manifest, reading
-from jaxmeta.rundir.layout import POLICIES, Death, Table
+from jaxmeta.rundir import evaluation_csv, layout, manifest, reading
+from jaxmeta.rundir.evaluation_csv import POLICIES, Table
+from jaxmeta.rundir.layout import Death
 from jaxmeta.statistics import select_rows, select_seeds, whole_evaluations
 
 LABELS = {
@@ -34,7 +35,7 @@ MORE_COLOURS = ("#009E73", "#CC79A7", "#8C6D1F", "#555555")
 FIRST_VERSION = 1  # of environments in manifests that are older than versions
 FIRST_PHYSICS = dict.fromkeys(manifest.PHYSICS, "3.17.0")  # the same of packages
 FILES = (layout.TASKS, layout.METRICS, layout.EVALUATION)
-NO_ROWS: Table = {name: np.array([]) for name in layout.EVALUATION_FIELDS}
+NO_ROWS: Table = {name: np.array([]) for name in evaluation_csv.COLUMNS}
 
 
 class Origin(NamedTuple):
@@ -133,7 +134,7 @@ def read_results(path: Path) -> Results:
     recorded = read_manifest(path, run)
     has_rows = all((path / file).is_file() for file in FILES)
     tasks = reading.read_tasks(path) if has_rows else []
-    table = reading.read_evaluation(path) if has_rows else NO_ROWS
+    table = evaluation_csv.read_evaluation(path) if has_rows else NO_ROWS
     finite = set(range(run.seeds)) - recorded.dead.keys()
     size = len(finite) * len(POLICIES) * len(tasks) * run.trial.episodes
     return Results(

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.analysis.run_record import Results
 from jaxmeta import statistics
-from jaxmeta.rundir.layout import POLICIES
+from jaxmeta.rundir.evaluation_csv import POLICIES
 from jaxmeta.statistics import area_under_curve, evaluations, final_share, first_at
 
 # The return that counts as solved: a round number where one is in use, else 97 % of the best.

@@ -11,7 +11,7 @@ from experiments.terminal.wide_tables import print_whole
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
-from jaxmeta.rundir.layout import POLICIES
+from jaxmeta.rundir.evaluation_csv import POLICIES
 
 
 def options(command: argparse.ArgumentParser, argv: list[str]) -> None:

@@ -14,7 +14,7 @@ from experiments.terminal.wide_tables import print_whole
 from jaxmeta.config.run import BASE_FIELDS, Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import layout, reading
+from jaxmeta.rundir import evaluation_csv, reading
 from jaxmeta.sweeps.plan import Plan, plan, results, sweep
 
 KEYS: dict[str, Any] = {
@@ -141,7 +141,7 @@ def announce(console: Console, planned: Plan) -> None:
     console.print(f"together {total:.2f} hours on this machine, if nothing is done yet")
 
 
-def draw(table: layout.Table) -> Table:
+def draw(table: evaluation_csv.Table) -> Table:
     """Return a sweep's results for the terminal."""
     forms: dict[str, Callable[[Any], str]] = {"run": lambda path: Path(path).name}
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from experiments.analysis.run_record import Results
 from experiments.analysis.summary import by_seed
 from experiments.figures.style import STYLE, figure
-from jaxmeta.rundir.layout import POLICIES
+from jaxmeta.rundir.evaluation_csv import POLICIES
 from jaxmeta.statistics import iqm
 
 COLOURS = ("#222222", "#009E73")  # of the policies

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from experiments.analysis.comparable_runs import mixed_warning
 from experiments.analysis.run_record import Results, is_oracle
 from experiments.figures.style import CHARACTERS, STYLE, figure
-from jaxmeta.rundir.layout import POLICIES
+from jaxmeta.rundir.evaluation_csv import POLICIES
 from jaxmeta.statistics import (
     WINDOW,
     evaluations,

@@ -24,7 +24,7 @@ from experiments.figures.style import save
 from experiments.report.agent_figures import draw_agents
 from experiments.report.page import Section, write_page
 from experiments.terminal.wide_tables import print_whole
-from jaxmeta.rundir.layout import POLICIES
+from jaxmeta.rundir.evaluation_csv import POLICIES
 
 # Bounds that follow from an environment's rules. The gridworld's: no route through its 18 training
 # goals, for an agent that is not given the goal, has a higher mean.

@@ -22,7 +22,7 @@ from experiments.analysis.summary import Estimate, estimate, find, scores
 from jaxmeta import statistics
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
-from jaxmeta.rundir.layout import POLICIES
+from jaxmeta.rundir.evaluation_csv import POLICIES
 
 HTML = """<!doctype html>
 <html lang="en">

@@ -15,7 +15,7 @@ from experiments.analysis.run_record import Results
 from experiments.analysis.summary import by_seed
 from experiments.studies.ldm_ablations import ldm
 from jaxmeta.config.run import Run
-from jaxmeta.rundir.layout import POLICIES
+from jaxmeta.rundir.evaluation_csv import POLICIES
 
 BASE = "paper"
 FACTORS: dict[str, dict[str, Any]] = {

@@ -147,7 +147,7 @@ def ldm(env: Trial, run: Run) -> Algorithm:
         )
 
     def collect_groups(state: LDMState) -> tuple[Rollout, Array]:
-        """Return all groups' rollouts of whole trials [T, G, W], and their mixture workers [G, W]."""
+        """Return all groups' rollouts of whole trials [T, G, W], and who imagined [G, W]."""
         workers, rollout = advance_groups(state.params, state.hp, *start_groups(state), env.horizon)
         return rollout, workers.task.imagined
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from jaxmeta import papers
 from jaxmeta.config import recorded_options, registry, resolve, user_code
+from jaxmeta.config.data_format import FORMAT, KEY, require_known
 from jaxmeta.config.fields import (
     check_value,
     checked,
@@ -272,7 +273,7 @@ class Run:
 
     def to_json(self) -> str:
         """Return the resolved configuration as JSON, one dotted name per line."""
-        return json.dumps(self.fields(), indent=1)
+        return json.dumps({KEY: FORMAT} | self.fields(), indent=1)
 
     @staticmethod
     def from_json(text: str) -> "Run":
@@ -282,9 +283,11 @@ class Run:
         code in a file become RecordedSections (see `with_code`).
 
         Raises:
-          ConfigError: no JSON object, or unknown, missing, repeated or bad fields.
+          ConfigError: no JSON object, of a later format, or unknown, missing, repeated or bad
+            fields.
         """
         flat = parse_json_object(text, "config.json")
+        require_known(flat.pop(KEY, None), "config.json")
         legacy = legacy_values(Run)
         flat = {name: legacy[name] for name in legacy if name in BASE_FIELDS} | flat
         refuse_missing(BASE_FIELDS, flat)

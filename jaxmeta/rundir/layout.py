@@ -4,19 +4,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 CONFIG, TASKS, MANIFEST = "config.json", "tasks.json", "manifest.json"
 METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.csv", "checkpoints"
 NAN_REPORT = "nan_report.json"
 LOCK, HOLDER = ".lock", ".holder"  # which process writes here
 PROGRAM_KEY = "program"  # the manifest's entry in a run that is part of a sweep
 UNKNOWN = "an unknown process, if any (its lock cannot be tried)"
-EVALUATION_FIELDS = (
-    "frames", "seed", "policy", "split", "task", "episode", "rollouts", "return", "reached",
-)  # fmt: skip
-POLICIES = ("greedy", "sampled")  # how an agent is evaluated
-Table = dict[str, np.ndarray]  # columns of equal length
 
 
 class Death(NamedTuple):

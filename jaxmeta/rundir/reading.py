@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxmeta.config import user_code
 from jaxmeta.config.data_format import KEY, require_known
 from jaxmeta.config.run import Run
@@ -18,13 +16,10 @@ from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir.layout import (
     CHECKPOINTS,
     CONFIG,
-    EVALUATION,
-    EVALUATION_FIELDS,
     MANIFEST,
     METRICS,
     TASKS,
     Death,
-    Table,
     checkpoint_updates,
 )
 
@@ -175,24 +170,6 @@ def read_metrics(path: Path) -> list[dict]:
         lines = (path / METRICS).read_text().split("\n")
         found = [parse_json_object(line, METRICS) for line in lines[:-1]]
         return [row | {k: int(row[k]) for k in ("seed", "frames")} for row in found]
-
-
-def read_evaluation(path: Path) -> Table:
-    """Return evaluation.csv as columns; `reached` is nan where success is undefined.
-
-    A line cut short by a crash is left out.
-
-    Raises:
-      ConfigError: it cannot be read.
-    """
-    kinds: dict[str, Any] = {"policy": str, "split": str, "return": float, "reached": float}
-    with untrusted_read(path / EVALUATION):
-        whole = (path / EVALUATION).read_text().rpartition("\n")[0]
-        rows = list(csv.DictReader(whole.splitlines()))
-        return {
-            name: np.array([kinds.get(name, int)(row[name] or "nan") for row in rows])
-            for name in EVALUATION_FIELDS
-        }
 
 
 def as_json(dead: dict[int, Death]) -> dict[str, dict[str, Any]]:

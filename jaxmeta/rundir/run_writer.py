@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
+from jaxmeta.rundir.evaluation_csv import COLUMNS
 from jaxmeta.rundir.layout import (
     CONFIG,
     EVALUATION,
-    EVALUATION_FIELDS,
     MANIFEST,
     METRICS,
     NAN_REPORT,
@@ -88,7 +88,7 @@ class RunWriter:
         self.evaluation_file = reopen(path / EVALUATION, kept[EVALUATION])
         self.evaluation_csv = csv.writer(self.evaluation_file)
         if not is_resumed:
-            self.evaluation_csv.writerow(EVALUATION_FIELDS)
+            self.evaluation_csv.writerow(COLUMNS)
         self.update_manifest(status="running")
 
     def metrics(self, row: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ class RunWriter:
         self.metrics_file.flush()
 
     def evaluation(self, rows: list[tuple]) -> None:
-        """Append rows of EVALUATION_FIELDS to evaluation.csv."""
+        """Append rows of COLUMNS to evaluation.csv."""
         self.evaluation_csv.writerows(rows)
         self.evaluation_file.flush()
 

@@ -7,7 +7,6 @@ A program trains all seeds of all its runs side by side, and owns checkpoint and
 run's directory gets its own rows as they come and its own parameters at the end.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from jaxmeta.config import user_code
 from jaxmeta.config.checkpoint_interval import parse_interval
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import layout, lock, reading
+from jaxmeta.rundir import evaluation_csv, layout, lock, reading
 from jaxmeta.statistics import (
     evaluations,
     final_mean,
@@ -29,7 +28,14 @@ from jaxmeta.statistics import (
 )
 from jaxmeta.sweeps import executors
 from jaxmeta.sweeps import sweep_grid as grids
-from jaxmeta.sweeps.sweep_folder import PROGRAM, PROGRAMS, RUNS, is_done, read_program
+from jaxmeta.sweeps.sweep_folder import (
+    PROGRAM,
+    PROGRAMS,
+    RUNS,
+    is_done,
+    read_program,
+    write_program,
+)
 
 
 class Plan(NamedTuple):
@@ -56,7 +62,7 @@ def sweep(
     max_members: int | None = None,
     checkpoint_every: str = "120s",
     watch: Callable[..., None] = lambda status: None,
-) -> layout.Table:
+) -> evaluation_csv.Table:
     """Train every configuration of a grid that is not finished yet; return all results.
 
     Fields that are floats share a compiled program with each other and with the seeds;
@@ -90,9 +96,7 @@ def sweep(
     parse_interval(checkpoint_every)
     todo = plan(base, grid, points=points, seeds=seeds, out=out, max_members=max_members)
     for path, runs in todo.programs.items():
-        path.mkdir(parents=True, exist_ok=True)
-        listed = {"runs": [run.fields() for run in runs.values()]}
-        layout.write_atomically(path / PROGRAM, json.dumps(listed, indent=1) + "\n")
+        write_program(path, runs.values())
     names = {name for run in todo.runs.values() for name in (run.env, run.method)}
     files = tuple(sorted(filter(user_code.is_file, names)))
     options = executors.Options(workers, dict(slurm or {}), checkpoint_every, watch, files)
@@ -152,7 +156,7 @@ def require_sweep(folder: Path) -> None:
     lock.require_writable(folder)
 
 
-def results(runs: Mapping[Path, Run]) -> layout.Table:
+def results(runs: Mapping[Path, Run]) -> evaluation_csv.Table:
     """Return the table of `sweep`, one row per run and seed, in their order."""
     fields = [run.fields() for run in runs.values()]
     names = list(dict.fromkeys(name for known in fields for name in known))
@@ -173,13 +177,13 @@ def final_results(path: Path, run: Run) -> dict[str, np.ndarray]:
     """Return means over the last fifth of a run's evaluations, [seeds]; nan for dead ones."""
     tasks, dead = reading.read_tasks(path), reading.dead_seeds(path)
     alive = [seed for seed in range(run.seeds) if seed not in dead]
-    size = len(alive) * len(layout.POLICIES) * len(tasks) * run.trial.episodes
-    table = whole_evaluations(select_seeds(reading.read_evaluation(path), alive), size)
+    size = len(alive) * len(evaluation_csv.POLICIES) * len(tasks) * run.trial.episodes
+    table = whole_evaluations(select_seeds(evaluation_csv.read_evaluation(path), alive), size)
     if not len(table["frames"]):
         return {}
     found: dict[str, np.ndarray] = {}
     for split in dict.fromkeys(task["split"] for task in tasks):
-        for policy in layout.POLICIES:
+        for policy in evaluation_csv.POLICIES:
             last = select_rows(table, policy=policy, split=split, episode=run.trial.episodes)
             for column in ("return", "reached"):
                 values = np.full(run.seeds, np.nan)

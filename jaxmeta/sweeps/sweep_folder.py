@@ -1,11 +1,14 @@
 """A sweep's folder: its programs, the runs that each trains, and which are done."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+from jaxmeta.config.data_format import FORMAT, KEY, require_known
 from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import parse_json_object
 from jaxmeta.rundir import reading
+from jaxmeta.rundir.layout import write_atomically
 from jaxmeta.sweeps import sweep_grid as grids
 
 RUNS, PROGRAMS, PROGRAM = "runs", "programs", "program.json"
@@ -19,9 +22,17 @@ def read_program(path: Path) -> dict[Path, Run]:
     """
     file = path / PROGRAM
     with reading.untrusted_read(file):
-        listed = parse_json_object(file.read_text(), str(file))["runs"]
-        runs = [Run.from_json(json.dumps(fields)) for fields in listed]
+        found = parse_json_object(file.read_text(), str(file))
+        require_known(found.get(KEY), str(file))
+        runs = [Run.from_json(json.dumps(fields)) for fields in found["runs"]]
     return {path.parent.parent / RUNS / grids.digest(run): run for run in runs}
+
+
+def write_program(path: Path, runs: Iterable[Run]) -> None:
+    """Write the list of a program's runs, in its directory."""
+    path.mkdir(parents=True, exist_ok=True)
+    listed = {KEY: FORMAT, "runs": [run.fields() for run in runs]}
+    write_atomically(path / PROGRAM, json.dumps(listed, indent=1) + "\n")
 
 
 def is_done(path: Path, run: Run) -> bool:

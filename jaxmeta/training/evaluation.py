@@ -11,7 +11,7 @@ import numpy as np
 from jaxmeta.agent import Agent, Params, greedy
 from jaxmeta.env import Array, Key, Task
 from jaxmeta.rollout import adaptation
-from jaxmeta.rundir import layout
+from jaxmeta.rundir import evaluation_csv
 from jaxmeta.trial import Trial
 
 EVAL_KEY = 20210524  # the same rollouts for every run and seed
@@ -79,9 +79,9 @@ def evaluation_rows(
     rollouts: int,
     env: Trial,
 ) -> list[tuple]:
-    """Return rows of `layout.EVALUATION_FIELDS` from results with a leading seed axis."""
+    """Return rows of `evaluation_csv.COLUMNS` from results with a leading seed axis."""
     rows = []
-    for policy in layout.POLICIES:
+    for policy in evaluation_csv.POLICIES:
         returns, reached = result[policy]
         count = 1 if policy == "greedy" else rollouts
         for (seed, task, episode), value in np.ndenumerate(returns):

@@ -14,7 +14,7 @@ from jaxmeta.config.run import Run
 from jaxmeta.devices import hosts
 from jaxmeta.env import Env
 from jaxmeta.errors import CheckpointError, ConfigError
-from jaxmeta.rundir import checkpoint, layout, reading
+from jaxmeta.rundir import checkpoint, evaluation_csv, layout, reading
 from jaxmeta.rundir.reading import as_json
 from jaxmeta.training.build import Built, Method, build_together
 from jaxmeta.training.checkpoint_items import AGENT, Best, Trained, start_of
@@ -26,7 +26,7 @@ class Result(NamedTuple):
     """A run's results, in memory."""
 
     metrics: list[dict[str, Any]]  # the lines of metrics.jsonl
-    evaluation: layout.Table  # the columns of evaluation.csv
+    evaluation: evaluation_csv.Table  # the columns of evaluation.csv
     params: Params  # leading axis: seeds
     agent: Agent
     best: Best
@@ -43,7 +43,7 @@ def result_of(path: Path, agent: Agent, trained: Trained) -> Result:
     """
 
     def read() -> dict[str, Any]:
-        table = reading.read_evaluation(path)
+        table = evaluation_csv.read_evaluation(path)
         return {
             "metrics": reading.read_metrics(path),
             "evaluation": {name: column.tolist() for name, column in table.items()},

@@ -48,6 +48,30 @@ def refusal(words, capsys):
     return capsys.readouterr().err
 
 
+def of_readme():
+    """Return the README's environment, and the commands that are about it."""
+    found = blocks(ROOT / "README.md")
+    at = next(i for i, block in enumerate(found) if block.file)
+    return found[at], found[at + 1].commands()
+
+
+def test_the_readmes_environment_trains(empty):
+    file, (train, *_) = of_readme()
+    Path(file.file).write_text(file.text)
+    assert train[:2] == ["jaxmeta", "train"]
+    assert main(train[1:]) == 0
+    assert len(file.text.splitlines()) <= 30
+
+
+@pytest.mark.slow
+def test_all_of_the_readmes_environment(empty):
+    file, commands = of_readme()
+    Path(file.file).write_text(file.text)
+    for program, *arguments in commands:
+        assert program == "jaxmeta" and main(arguments) == 0
+    assert (empty / "runs" / "report.html").is_file()
+
+
 @pytest.mark.parametrize("page", ["environment", "method"])
 def test_the_documented_file_is_the_one_of_the_tests(page):
     (file,) = [b for b in blocks(DOCS / "tutorial" / f"{page}.md") if b.file]

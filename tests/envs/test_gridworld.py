@@ -73,18 +73,18 @@ def walk():
 
 def test_moves_and_rewards_follow_a_plain_simulator(walk):
     goals, actions, (first, steps) = walk
-    met, bumped = 0, 0
+    reached, bumped = 0, 0
     for i, goal in enumerate(goals):
         cell = tuple(first[i])
         assert cell == (0, 0)
         for t, action in enumerate(actions[i]):
             bumped += action > 0 and moved(cell, action) == cell
             cell = moved(cell, action)
-            met += cell == goal
+            reached += cell == goal
             assert tuple(steps.obs[i, t]) == tuple(steps.next_obs[i, t]) == cell
             want = np.float32(1.0 if cell == goal else -0.1)
             assert steps.reward[i, t] == steps.env_reward[i, t] == want
-    assert met > 100 and bumped > 1000
+    assert reached > 100 and bumped > 1000
 
 
 def test_no_episode_ends_by_itself(walk):
@@ -166,7 +166,7 @@ def test_cells_number_the_observations():
 
 
 def waiting(route):
-    """Return the sum over training goals of the step that first meets them, 31 if none does."""
+    """Return the sum over training goals of the step that first reaches them, 31 if none does."""
     found = dict.fromkeys(TRAIN, 31)
     cell = (0, 0)
     for t, action in enumerate(route, start=1):
@@ -179,7 +179,7 @@ def waiting(route):
 def some_route_waits_at_most(limit):
     """Whether any route of 30 moves has `waiting(route) <= limit`: an exact search.
 
-    States are (cell, goals seen); a state is given up where even meeting one new goal a
+    States are (cell, goals seen); a state is given up where even reaching one new goal a
     step from the nearest one on, none before its distance, would take too long.
     """
     goals = sorted(TRAIN)
@@ -201,9 +201,9 @@ def some_route_waits_at_most(limit):
     return bool(states)
 
 
-def test_without_knowing_the_goal_the_best_first_episode_pays_17_17():
-    # Before the goal pays, all goals look alike: an agent is one route. Met at step k,
-    # a goal pays 31 - k - 0.1 (k - 1) = 31.1 - 1.1 k, and as if k = 31 if never.
+def test_without_knowing_the_goal_the_best_first_episode_return_is_17_17():
+    # Before the goal is reached, all goals look alike: an agent is one route. Reached at step k,
+    # a goal yields 31 - k - 0.1 (k - 1) = 31.1 - 1.1 k, and as if k = 31 if never.
     route = [1, 1, 2, 2, 3, 3] + [2] * 4 + [1] * 6 + [4] * 6 + [0] * 8
     assert waiting(route) == 228
     assert some_route_waits_at_most(228) and not some_route_waits_at_most(227)
@@ -212,9 +212,9 @@ def test_without_knowing_the_goal_the_best_first_episode_pays_17_17():
 
     def explore(goal):
         def step(carry, action):
-            state, met = carry
-            state, step = env.step(jax.random.key(0), state, jnp.where(met, 0, action), goal)
-            return (state, met | (step.reward == 1)), step.reward
+            state, reached = carry
+            state, step = env.step(jax.random.key(0), state, jnp.where(reached, 0, action), goal)
+            return (state, reached | (step.reward == 1)), step.reward
 
         start = (env.reset(jax.random.key(0), goal)[0], jnp.array(False))
         return jax.lax.scan(step, start, jnp.array(route))[1].sum()

@@ -12,7 +12,7 @@ import jaxmeta
 from experiments.analysis import reward_maps, run_record, trained_beliefs
 from jaxmeta.agent import Agent
 from jaxmeta.algorithm import hyper
-from jaxmeta.rundir import reading
+from jaxmeta.rundir import evaluation_csv
 from jaxmeta.training.evaluation import evaluate, evaluation_tasks
 
 BEST_UNTOLD = 17.17  # mean first-episode return on the 18 goals, by the best route past all
@@ -24,7 +24,7 @@ def train(out, *options):
     command = [sys.executable, "-m", "experiments", "train", "gridworld", "--out", str(out)]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return reading.read_evaluation(out)
+    return evaluation_csv.read_evaluation(out)
 
 
 def greedy_train_return(table, seed, episode):
@@ -56,7 +56,7 @@ def test_nobody_knows_the_goal_in_the_first_episode(rl2):
         assert greedy_train_return(rl2, seed, 4).max() <= OPTIMUM + 0.01
 
 
-def test_an_agent_that_is_told_the_goal_beats_that_bound():
+def test_an_agent_that_is_given_the_goal_beats_that_bound():
     """The bound is one of knowledge: a scripted walk to the goal earns the optimum at once."""
     env = jaxmeta.make_env(jaxmeta.Run(method="rl2"))
     tasks, described = evaluation_tasks(env)
@@ -100,7 +100,7 @@ def believed(folder):
 
 
 def pays_a_test_cell(folder):
-    """Return the share of imagined maps that pay some test cell, as a mixture worker is paid."""
+    """Return the share of imagined maps that reward some test cell, with dropout as in training."""
     result = run_record.read([folder])[0]
     shares = reward_maps.imagined_shares(
         result, reward_maps.imagine(trained_beliefs.load_final(result))

@@ -167,7 +167,7 @@ def test_the_task_never_changes_inside_a_trial_and_does_after_it():
             inside = trials[:, worker] == i
             assert len(np.unique(task[inside])) == 1
             assert (tr.next_obs[inside, worker, 2] == task[inside]).all()
-            # It begins at a start state (t = 0) with flag 0, whatever the old trial's last one was.
+            # It begins at a start state (t = 0) with flag 0, also after a trial that ended with 1.
             begin = np.argmax(inside)
             assert tr.obs[begin, worker, 1] == 0 and tr.obs[begin, worker, 3] == 0
             renewed += [task[begin]] if i else []

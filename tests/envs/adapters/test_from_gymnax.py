@@ -156,7 +156,7 @@ def test_vectors_beyond_the_space_are_clipped_to_the_tasks():
 @pytest.mark.parametrize(
     "name", [pytest.param(x, marks=[pytest.mark.slow] * (x in LARGE)) for x in BUILT_IN]
 )
-def test_every_environment_of_gymnax_lives_through_a_trial(name):
+def test_every_environment_of_gymnax_runs_through_a_trial(name):
     env, params = gymnax.make(name)
     ours = from_gymnax(env, lambda key, split: params, {"train": [params]}, horizon=4)
     trial_env = trial(ours, 2)

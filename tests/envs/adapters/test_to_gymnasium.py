@@ -69,7 +69,7 @@ def test_spaces_are_the_environments_own():
 
 
 def test_an_episode_is_the_environments():
-    """Right, right: the goal is met at the second step and paid from then on."""
+    """Right, right: the goal is reached at the second step and rewarded from then on."""
     env = to_gymnasium(gridworld(), GOAL)
     obs, info = env.reset(seed=3)
     assert (obs.tolist(), obs.dtype, info) == ([0, 0], np.int8, {})
@@ -96,10 +96,10 @@ def test_only_the_mdps_own_end_is_terminal():
     assert ends(9, *[0] * 5) == (False, True, False)  # the horizon
     assert ends(5, *[0] * 5) == (True, False, False)  # both at once
     assert ends(9, 0, -1) == (False, True, False)  # a limit of its own
-    assert ends(9, 0, np.nan) == (False, True, True)  # a simulation that broke down
+    assert ends(9, 0, np.nan) == (False, True, True)  # a simulation that diverged
 
 
-def test_randomness_comes_from_the_seed_and_goes_on():
+def test_randomness_comes_from_the_seed_and_continues():
     env = to_gymnasium(Counter(), 3)
 
     def episode(seed):
@@ -111,7 +111,7 @@ def test_randomness_comes_from_the_seed_and_goes_on():
     assert len({*first, *second, *episode(2)}) == 12  # no number is drawn twice
 
 
-def test_another_task_is_played_without_compiling_anew():
+def test_another_task_is_played_without_recompiling():
     env = to_gymnasium(Counter(), 3)
     Counter.traced = 0
     for task in (1, 2):

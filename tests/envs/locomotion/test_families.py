@@ -33,7 +33,7 @@ def draw(maker, split, count=2000):
 
 
 @pytest.mark.parametrize("direction", [-1, 1])
-def test_the_cheetah_is_paid_by_its_velocity_in_the_direction(direction):
+def test_the_cheetah_is_rewarded_by_its_velocity_in_the_direction(direction):
     env = made(half_cheetah_direction)
     seen = Recorded(env, jnp.float32(direction), size=2.0)
     velocity = np.diff(seen.qpos[:, 0]) / 0.05
@@ -45,7 +45,7 @@ def test_the_cheetah_is_paid_by_its_velocity_in_the_direction(direction):
 
 
 @pytest.mark.parametrize("degrees", [0, 180])
-def test_the_ant_is_paid_by_its_velocity_forward_or_backward(degrees):
+def test_the_ant_is_rewarded_by_its_velocity_forward_or_backward(degrees):
     env = made(ant_direction_2)
     task = env.eval_tasks("train")[degrees // 180]
     seen = Recorded(env, task)

@@ -92,7 +92,7 @@ def test_the_humanoid_sees_its_bodies_and_its_motors():
     assert env.obs_space.shape == (270,) and len(set(env.obs_names)) == 270
 
 
-def test_the_humanoid_is_paid_by_its_mass_centres_velocity_and_for_standing():
+def test_the_humanoid_is_rewarded_by_its_mass_centres_velocity_and_for_standing():
     seen = recorded()
     pairs = zip(seen.qpos, seen.qvel, strict=True)
     centres = np.array([centre(in_c(*pair))[:2] for pair in pairs])
@@ -117,11 +117,11 @@ def test_contacts_are_seen_and_cost():
     assert env.obs_space.shape == (348,) and len(set(env.obs_names)) == 348
 
     hit = state._replace(forces=jnp.full_like(state.forces, 1e4))
-    paid = [
+    rewards = [
         env.compute_reward(RobotTransition(state, x, jnp.zeros(17)), jnp.zeros(()))
         for x in (state, hit)
     ]
-    assert [float(x) for x in paid] == [5, 5 - 10]
+    assert [float(x) for x in rewards] == [5, 5 - 10]
 
 
 @pytest.mark.parametrize(

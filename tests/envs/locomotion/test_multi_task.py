@@ -107,7 +107,7 @@ def ant_error(seen, name, target):
 @pytest.mark.parametrize(
     ("maker", "error"), [*zip(MAKERS, (cheetah_error, ant_error), strict=True)]
 )
-def test_a_step_is_paid_by_the_relative_distance_to_the_target(maker, error):
+def test_a_step_is_rewarded_by_the_relative_distance_to_the_target(maker, error):
     env = made(maker)
     tasks = env.eval_tasks("train")
     seen = Recorded(env, jax.tree.map(lambda x: x[0], tasks), size=2.0)

@@ -45,7 +45,7 @@ def upright_contacts(model: mujoco.MjModel, data: mujoco.MjData) -> int:
 
 @functools.cache
 def situations(robot: str, count: int = 8):
-    """Return states and controls [count, ...] from short random lives, all in contact.
+    """Return states and controls [count, ...] from short random rollouts, all in contact.
 
     Every second one of the Ant has a shin upright on the floor: where MJX differs from C.
     """
@@ -245,23 +245,23 @@ from envs.locomotion.robot_models import HALF_CHEETAH, xml
 
 robot = physics(xml(HALF_CHEETAH), 5)  # before JAX's first use: it arranges for callbacks
 
-def live(key):
+def rollout(key):
     noise = jax.random.uniform(key, (200, 9), minval=-1, maxval=1)
     step = lambda state, u: (robot.step(state, u[:6]), None)
     return jax.lax.scan(step, robot.begin(0.1 * noise[0], noise[1]), noise)[0]
 
 keys = jax.random.split(jax.random.key(0), (2, 16))
-lives = jax.jit(jax.vmap(jax.vmap(live)))
-alone = jax.device_get(lives(keys))
+rollouts = jax.jit(jax.vmap(jax.vmap(rollout)))
+alone = jax.device_get(rollouts(keys))
 assert robot.backend == "c" and not alone.bad.any() and np.isfinite(alone.qpos).all()
 
 spec = jax.sharding.PartitionSpec("seeds")
 mesh = jax.make_mesh((2,), ("seeds",), (jax.sharding.AxisType.Auto,))
 spread = jax.jit(jax.shard_map(
-    jax.vmap(jax.vmap(live)), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+    jax.vmap(jax.vmap(rollout)), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
 ))
 results = [jax.device_get(spread(keys))]
-on = lambda device: results.append(jax.device_get(lives(jax.device_put(keys, device))))
+on = lambda device: results.append(jax.device_get(rollouts(jax.device_put(keys, device))))
 threads = [threading.Thread(target=on, args=(device,)) for device in jax.devices()]
 for act in ("start", "join"):
     for thread in threads:
@@ -272,7 +272,7 @@ for result in results:
 """
 
 
-def test_long_lives_in_c_end_also_on_two_devices_and_in_two_threads_at_once():
+def test_long_rollouts_in_c_end_also_on_two_devices_and_in_two_threads_at_once():
     """Callbacks that wait for each other would hang; the same robots give the same bits."""
     subprocess.run([sys.executable, "-c", LONG], env=ENVIRONMENT, check=True, timeout=240)
 
@@ -393,10 +393,10 @@ def test_mjx_follows_c_until_chaos_takes_over(robot):
     qvel = jnp.asarray(0.1 * rng.normal(size=(32, model.nv)), jnp.float32)
     ctrls = jnp.asarray(rng.uniform(-1, 1, (32, 10, model.nu)), jnp.float32)
 
-    def live(body, qpos, qvel, ctrls):
+    def rollout(body, qpos, qvel, ctrls):
         step = lambda state, ctrl: (body.step(state, ctrl),) * 2
         return jax.lax.scan(step, body.begin(qpos, qvel), ctrls)[1].qpos
 
-    c, mjx = (jax.jit(jax.vmap(functools.partial(live, b)))(qpos, qvel, ctrls) for b in bodies)
+    c, mjx = (jax.jit(jax.vmap(functools.partial(rollout, b)))(qpos, qvel, ctrls) for b in bodies)
     apart = np.median(np.abs(np.asarray(c) - np.asarray(mjx)).max(-1), axis=0)
     assert apart[0] < 1e-6 and apart[4] < 1e-4 and apart[9] < 1e-2

@@ -170,17 +170,17 @@ def ours_and_published(robot, name):
     return ours, mujoco.MjModel.from_xml_path(str(published))
 
 
-def same_life(models):
+def same_rollout(models):
     """Return the data of two models after 500 substeps of random controls, and all contacts."""
-    lives = [mujoco.MjData(model) for model in models]
+    rollouts = [mujoco.MjData(model) for model in models]
     rng, touching = np.random.default_rng(0), []
     for _ in range(500):
         u = rng.uniform(-1, 1, models[0].nu)
-        for model, data in zip(models, lives, strict=True):
+        for model, data in zip(models, rollouts, strict=True):
             data.ctrl = u
             mujoco.mj_step(model, data)
-        touching += lives[0].contact.geom.tolist()
-    return lives, touching
+        touching += rollouts[0].contact.geom.tolist()
+    return rollouts, touching
 
 
 def test_the_walker_moves_as_the_published_one():
@@ -192,8 +192,8 @@ def test_the_walker_moves_as_the_published_one():
     for name in names.split():
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), err_msg=name)
     np.testing.assert_allclose(ours.body_mass, theirs.body_mass)
-    lives, touching = same_life((ours, theirs))
-    np.testing.assert_allclose(lives[0].qpos, lives[1].qpos, atol=1e-9)
+    rollouts, touching = same_rollout((ours, theirs))
+    np.testing.assert_allclose(rollouts[0].qpos, rollouts[1].qpos, atol=1e-9)
     assert len(touching) > 100
 
 
@@ -204,11 +204,11 @@ def test_the_humanoid_moves_as_the_published_one():
     # Margins are added up now, the larger one counted when the file was published.
     (margin,) = np.unique(theirs.geom_margin)
     np.testing.assert_array_equal(ours.geom_margin, margin / 2)
-    # MJX has no PGS, so ours is on MuJoCo's own solver. All else is equal, so lives are.
+    # MJX has no PGS, so ours is on MuJoCo's own solver. All else is equal, so rollouts are.
     theirs.opt.solver, theirs.opt.iterations = ours.opt.solver, ours.opt.iterations
     theirs.geom_margin[:], theirs.body_margin[:] = ours.geom_margin, ours.body_margin
-    lives, touching = same_life((ours, theirs))
-    np.testing.assert_allclose(lives[0].qpos, lives[1].qpos, atol=1e-9)
+    rollouts, touching = same_rollout((ours, theirs))
+    np.testing.assert_allclose(rollouts[0].qpos, rollouts[1].qpos, atol=1e-9)
     floor = [0 in pair for pair in touching]
     assert sum(floor) > 100 and len(floor) - sum(floor) > 100  # parts touch parts, too
 

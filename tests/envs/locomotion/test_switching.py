@@ -36,7 +36,7 @@ def made(maker):
     return maker("c")
 
 
-def lived(env, state, task, actions):
+def rollout(env, state, task, actions):
     """Return the state after some steps, and the Steps, by one compiled loop."""
 
     def step(state, action):
@@ -53,16 +53,16 @@ def test_a_change_is_two_stationary_rollouts_in_a_row_to_the_bit(maker):
     task = jnp.stack([first, second])
     actions = 0.5 * jax.random.normal(jax.random.key(1), (12, *env.action_space.shape))
     state, obs = env.reset(jax.random.key(2), task)
-    after, steps = lived(env, state, task, actions)
+    after, steps = rollout(env, state, task, actions)
     alone, begun = inner.reset(jax.random.key(2), first)
     np.testing.assert_array_equal(obs, begun)
-    alone, before = lived(inner, alone, first, actions[:6])
-    alone, behind = lived(inner, alone, second, actions[6:])
-    glued = jax.tree.map(lambda *xs: np.concatenate(xs), before, behind)
+    alone, before_change = rollout(inner, alone, first, actions[:6])
+    alone, after_change = rollout(inner, alone, second, actions[6:])
+    glued = jax.tree.map(lambda *xs: np.concatenate(xs), before_change, after_change)
     jax.tree.map(np.testing.assert_array_equal, steps, glued)
     jax.tree.map(np.testing.assert_array_equal, after.inner, alone)
     assert int(after.t) == env.horizon == 12
-    kept = lived(inner, state.inner, first, actions)[1]
+    kept = rollout(inner, state.inner, first, actions)[1]
     assert (kept.reward[6:] != steps.reward[6:]).all()
 
 
@@ -86,8 +86,8 @@ def test_tasks_change_at_half_of_the_boundaries_within_their_split():
         assert abs(np.corrcoef(changed[:, 0], changed[:, 1])[0, 1]) < 4.5 / np.sqrt(2000)
         for found in (drawn[:, 0], drawn[:, 5], drawn[:, 1:][changed]):
             assert kstest(found, "uniform", args=(low, high - low)).pvalue > 1e-3
-        before, after = drawn[:, :-1][changed], drawn[:, 1:][changed]
-        assert abs(np.corrcoef(before, after)[0, 1]) < 4.5 / np.sqrt(changed.sum())
+        before_change, after = drawn[:, :-1][changed], drawn[:, 1:][changed]
+        assert abs(np.corrcoef(before_change, after)[0, 1]) < 4.5 / np.sqrt(changed.sum())
 
 
 @pytest.mark.parametrize(("probability", "kinds"), [(0.0, 1), (1.0, 6)])

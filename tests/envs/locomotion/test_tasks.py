@@ -46,7 +46,7 @@ class Recorded:
 
 
 @pytest.mark.parametrize("target", [0.25, 3.25])
-def test_the_cheetah_is_paid_by_its_velocity(target):
+def test_the_cheetah_is_rewarded_by_its_velocity(target):
     env = made(HalfCheetahVelocity)
     seen = Recorded(env, jnp.float32(target), size=2.0)  # raw actions beyond 1 cost, too
     velocity = np.diff(seen.qpos[:, 0]) / 0.05
@@ -68,7 +68,7 @@ def test_the_cheetah_sees_positions_velocities_and_its_torso():
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 135])
-def test_the_ant_is_paid_by_its_velocity_in_the_direction(degrees):
+def test_the_ant_is_rewarded_by_its_velocity_in_the_direction(degrees):
     env = made(AntDirection)
     angle = np.deg2rad(degrees)
     seen = Recorded(env, jnp.float32(angle))
@@ -80,7 +80,7 @@ def test_the_ant_is_paid_by_its_velocity_in_the_direction(degrees):
     assert env.obs_space.shape == (27,)
 
 
-def test_the_ant_is_paid_by_its_distance_to_the_goal():
+def test_the_ant_is_rewarded_by_its_distance_to_the_goal():
     env = made(AntGoal)
     goal = np.array([-1.5, 0.75])
     seen = Recorded(env, jnp.asarray(goal, jnp.float32))
@@ -120,11 +120,11 @@ def test_a_fall_counts_as_an_episode_of_the_trial():
     assert bool(step.last) and not bool(step.over)
     assert (int(after.episode), int(after.t)) == (1, 0)
     assert float(step.obs[-1]) == 1  # the flag, on the fallen Ant's observation
-    assert 0.5 < float(after.inner.qpos[2]) < 1  # behind it the next episode has begun
+    assert 0.5 < float(after.inner.qpos[2]) < 1  # after it the next episode has begun
     assert float(step.discount) == 1  # and credit crosses the fall
 
 
-def test_where_the_simulation_breaks_down_the_episode_ends_unpaid():
+def test_where_the_simulation_diverges_the_episode_ends_with_reward_0():
     env = made(HalfCheetahVelocity)
     state, _ = env.reset(jax.random.key(0), jnp.float32(1.0))
     _, step = env.step(None, state, jnp.full(6, jnp.nan), jnp.float32(1.0))

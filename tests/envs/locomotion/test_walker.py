@@ -110,7 +110,7 @@ def test_bodies_are_fixed_and_those_for_tests_are_others():
         assert {tuple(row) for row in np.asarray(drawn)} == {tuple(row) for row in mass[split]}
 
 
-def test_the_walker_is_paid_by_its_velocity_and_for_standing():
+def test_the_walker_is_rewarded_by_its_velocity_and_for_standing():
     env = made()
     seen = Recorded(env, jax.tree.map(lambda x: x[0], env.eval_tasks("train")), size=2.0)
     expected = np.diff(seen.qpos[:, 0]) / 0.01 + 1 - 1e-3 * (seen.action**2).sum(1)

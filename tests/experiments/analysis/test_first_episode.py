@@ -7,7 +7,7 @@ from experiments.analysis import first_episode
 from experiments.analysis.run_record import read_results
 from experiments.report.compose import report
 from jaxmeta.config.run import Run
-from jaxmeta.rundir.layout import EVALUATION_FIELDS
+from jaxmeta.rundir.evaluation_csv import COLUMNS
 from tests.written import two_episodes, write_run
 
 CHEETAH = "half-cheetah-velocity-uniform"
@@ -21,10 +21,7 @@ def with_curve(result, returns, env=CHEETAH):
         for seed, value in enumerate(values)
         for episode in (1, 2)
     ]
-    table = {
-        name: np.array(x)
-        for name, x in zip(EVALUATION_FIELDS, zip(*rows, strict=True), strict=True)
-    }
+    table = {name: np.array(x) for name, x in zip(COLUMNS, zip(*rows, strict=True), strict=True)}
     tasks = [{"split": split, "task": 1.0, "best_return": None} for split in ("train", "test")]
     run = Run(env=env, method="rl2", seeds=2)
     return result._replace(run=run, evaluation=table, tasks=tasks, label="RL²")
@@ -43,7 +40,7 @@ def test_frames_until_what_is_given_are_of_the_first_episode(written):
     assert "+29, +0" in said  # of the last two
 
 
-def test_without_a_given_return_nothing_is_said(written):
+def test_without_a_threshold_there_are_no_lines(written):
     assert first_episode.lines([written]) == []
 
 
@@ -52,7 +49,7 @@ def test_runs_of_equal_trials_stay_as_they_are(written):
 
 
 def test_runs_of_unequal_trials_are_compared_in_the_first_episode(tmp_path, capsys):
-    twice = write_run(tmp_path / "twice", two_episodes(), [[9]], [[5]])  # its first paid 1 less
+    twice = write_run(tmp_path / "twice", two_episodes(), [[9]], [[5]])  # its first has 1 less
     once = two_episodes().replace({"trial.episodes": 1})
     once = write_run(tmp_path / "once", once, [[9]], [[5]])
     found = report([twice, once], tmp_path / "report")

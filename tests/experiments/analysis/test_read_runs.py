@@ -26,7 +26,7 @@ def test_runs_have_labels_and_colours_of_their_own(tmp_path):
     assert (line.get_label(), line.get_linestyle()) == ("RL² oracle", "--")
 
 
-def test_a_folder_stands_for_its_runs(tmp_path):
+def test_a_folder_is_replaced_by_its_runs(tmp_path):
     a, b = (write_returns(tmp_path / "many" / x, Run(method="rl2"), [[1]]) for x in "ab")
     assert run_record.expand([tmp_path / "many", a]) == [a, b]
     with pytest.raises(ConfigError, match="holds no run"):

@@ -38,15 +38,15 @@ def made(target, velocity, split="test"):
 
 
 def test_a_trial_seen_is_the_one_that_was_evaluated(path):
-    table = jaxmeta.rundir.reading.read_evaluation(path)
+    table = jaxmeta.rundir.evaluation_csv.read_evaluation(path)
     rows = (table["policy"] == "greedy") & (table["frames"] == 1600)
     for seed, motions in motions_of(path, [0, 1]).items():
         own = rows & (table["seed"] == seed)
         for task, motion in enumerate(motions):
             for episode in (0, 1):
                 at = own & (table["task"] == task) & (table["episode"] == episode + 1)
-                paid = motion.reward[motion.episode == episode].sum()
-                np.testing.assert_allclose(paid, table["return"][at], rtol=1e-4)
+                total = motion.reward[motion.episode == episode].sum()
+                np.testing.assert_allclose(total, table["return"][at], rtol=1e-4)
             assert motion.qpos.shape == (400, 9) and motion.dt == pytest.approx(0.05)
     assert motions[3].task["task"] == pytest.approx(1.25)
 

@@ -71,7 +71,7 @@ def test_a_target_is_met_on_its_side_of_the_goal(value, at_most, met):
     assert {"target", "value", "goal", "met", "baseline"} <= row.keys()
 
 
-def test_targets_are_written_anew_one_line_each(monkeypatch, tmp_path):
+def test_targets_overwrite_the_file_one_line_each(monkeypatch, tmp_path):
     given = [Target("a", 1.0, 2.0, {}), Target("b", 3.0, 2.0, {})]
     monkeypatch.setattr(speed_targets, "ALL", (lambda: given,))
     monkeypatch.setattr(speed_targets, "ALLOWED", set())

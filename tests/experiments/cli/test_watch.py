@@ -13,7 +13,7 @@ from rich.console import Console
 from experiments.__main__ import main
 from experiments.analysis.run_record import read_results
 from experiments.cli import watch
-from jaxmeta.rundir import layout, lock, reading
+from jaxmeta.rundir import evaluation_csv, layout, lock, reading
 from tests.written import (
     cut_short,
     run_on_record,
@@ -43,7 +43,7 @@ HELD = {}  # the living processes, by directory
 
 @pytest.fixture
 def path(tmp_path):
-    """A running run whose process lives."""
+    """A running run whose process is alive."""
     path = write(tmp_path / "a")
     with contextlib.ExitStack() as process:
         process.enter_context(lock.locked(path))
@@ -112,7 +112,7 @@ def test_a_log_gets_a_line_every_15_seconds(path, monkeypatch):
 def test_a_resumed_runs_metrics_may_get_shorter(path, monkeypatch):
     def shorter():
         write_metrics(path, LOGGED[:2])
-        (path / layout.EVALUATION).write_text(",".join(layout.EVALUATION_FIELDS) + "\r\n")
+        (path / layout.EVALUATION).write_text(",".join(evaluation_csv.COLUMNS) + "\r\n")
 
     shown = seen(path, monkeypatch, shorter, ends(path, "preempted"))
     assert "480 of 2,400 frames (20%); 0:00:38 left" in shown[1]

@@ -30,7 +30,7 @@ def test_a_varied_number_is_found_and_drawn(tmp_path):
     assert [list(line.get_ydata()) for line in lines] == [[1, 1, 0.5], [1, 1]]
 
 
-def test_numbers_that_change_together_are_told_by_the_last(tmp_path):
+def test_numbers_that_change_together_are_named_by_the_last(tmp_path):
     settings = [{"imagination.normal": n, "imagination.mixture": 16 - n} for n in (15, 14, 8)]
     results = vary(tmp_path, *settings)
     assert ablation_figures.varied(results).field == "imagination.mixture"

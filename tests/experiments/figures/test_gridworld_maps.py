@@ -52,10 +52,10 @@ def test_the_cross_sits_on_the_highest_reward(ldm):
 
 def test_shares_count_maps_that_pay_cells():
     cells = np.array([[3, 1], [4, 4]])
-    low, paid, peak = np.full((3, 7, 7), -0.1)
-    paid[3, 1], paid[0, 0] = 0.5, 0.9  # pays a cell, and another place more
+    low, rewarded, peak = np.full((3, 7, 7), -0.1)
+    rewarded[3, 1], rewarded[0, 0] = 0.5, 0.9  # rewards a cell, and another one more
     peak[4, 4] = 0.4  # pays a cell most, but below the middle of -0.1 and 1
-    assert reward_maps.shares(np.stack([paid, peak]), cells) == {"paid": 0.5, "peak": 0.5}
+    assert reward_maps.shares(np.stack([rewarded, peak]), cells) == {"paid": 0.5, "peak": 0.5}
     assert reward_maps.shares(low[None], cells) == {"paid": 0.0, "peak": 0.0}
 
 
@@ -110,7 +110,7 @@ def test_mixtures_weigh_training_goals(untrained):
 
 
 def witness(pay):
-    """Return a belief that remembers where it was paid, and a decoder of that cell."""
+    """Return a belief that remembers the rewarded cell, and a decoder of that cell."""
     cell = lambda seen: seen[:2].astype(float)
     return Belief(
         init=None,
@@ -126,7 +126,7 @@ def witness(pay):
 
 
 def walker(ups):
-    """Return an agent that goes up so often, then right: it meets the goals on that way only."""
+    """Return an agent that goes up so often, then right: it reaches the goals on that route."""
     return Agent(
         draw=lambda key: jnp.zeros(()),
         begin=lambda params, noise: jnp.zeros((), jnp.int32),

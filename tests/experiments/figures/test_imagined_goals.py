@@ -10,7 +10,7 @@ from envs.locomotion.ant import ant_goal
 from experiments.figures import imagined_goals
 
 
-def test_the_goal_is_where_the_decoder_pays_most():
+def test_the_goal_has_the_highest_decoded_reward():
     """It pays for the distance between the latent and where the observation says one is."""
 
     def pay(params, z, obs, action, next_obs, bits, vae):

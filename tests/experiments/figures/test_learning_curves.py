@@ -43,8 +43,8 @@ def test_a_figure_is_two_files(ldm, tmp_path):
 def test_dead_seeds_are_in_no_curve(tmp_path):
     path = write_returns(tmp_path / "a", Run(method="rl2", seeds=3), [[1, 90, 5], [3, 90, 7]])
     text = (path / layout.EVALUATION).read_text().splitlines(keepends=True)
-    lived = [line for line in text if not line.startswith("1000000,1,")]  # one evaluation only
-    (path / layout.EVALUATION).write_text("".join(lived))
+    kept = [line for line in text if not line.startswith("1000000,1,")]  # one evaluation only
+    (path / layout.EVALUATION).write_text("".join(kept))
     dead = {"1": {"update": 37, "quantity": "kl"}}
     (path / layout.MANIFEST).write_text(json.dumps({"status": "finished", "dead_seeds": dead}))
     drawn = learning_curves.learning_curves(run_record.read([path]))

@@ -80,7 +80,7 @@ def test_the_terminal_says_what_was_not_reached(rl2, capsys):
     assert "optimum 25.00" in text
 
 
-def test_files_lie_beside_the_run(rl2):
+def test_files_lie_next_to_the_run(rl2):
     found = report([rl2])
     folder = rl2 / "figures"
     names = {"summary.csv", *both("curves", "first_episode", "adaptation", "cells")}

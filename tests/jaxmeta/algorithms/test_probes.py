@@ -25,7 +25,7 @@ from jaxmeta.imagination.latent_mixture import MixtureTask, latent_mixture
 from jaxmeta.imagination.options import Imagination
 from jaxmeta.replay.elbo_trials import elbo_trials
 from jaxmeta.rollout import collect
-from jaxmeta.rundir import reading
+from jaxmeta.rundir import evaluation_csv, reading
 from jaxmeta.training.build import build
 from jaxmeta.trial import trial
 from tests import probes
@@ -84,7 +84,7 @@ def learned(run):
 
 def greedy_returns(path):
     """Return the same from a run's folder."""
-    table = reading.read_evaluation(path)
+    table = evaluation_csv.read_evaluation(path)
     last = (table["policy"] == "greedy") & (table["frames"] == table["frames"].max())
     size = [table[name].max() + 1 for name in ("seed", "task")]
     return table["return"][last].reshape(*size, -1).mean(1)

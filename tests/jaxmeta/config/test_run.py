@@ -18,7 +18,7 @@ from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.sweeps import sweep_grid
 
-FULL = json.loads(Run(method="ldm").to_json())
+FULL = json.loads(json.dumps(Run(method="ldm").fields()))
 # Values that runs had before these fields were added.
 ADDED = resolve.registered_legacy_values() | legacy_values(Run)
 RESULTS = sorted(Path(__file__).parents[3].glob("experiments/results/**/config.json"))
@@ -162,6 +162,18 @@ def test_a_hostile_name_is_an_unknown_field(name):
 def test_every_field_must_be_there(field):
     message = refusal(json.dumps({k: v for k, v in FULL.items() if k != field}))
     assert message == f"{field}: missing; config.json holds every field"
+
+
+@pytest.mark.parametrize("found", [2, 0, -1, 1.0, True, "1", [1]])
+def test_a_later_format_is_refused(found):
+    message = refusal(json.dumps({"format": found} | FULL))
+    assert message.startswith("format = ") and "must be at most 1 in config.json" in message
+
+
+def test_the_format_is_on_record_and_may_be_absent():
+    run = Run(method="ldm")
+    assert json.loads(run.to_json()) == {"format": 1} | json.loads(json.dumps(run.fields()))
+    assert Run.from_json(json.dumps(run.fields())) == run  # from before 0.2
 
 
 def test_missing_fields_are_counted():

@@ -22,7 +22,7 @@ loss_and_gradient = jax.jit(jax.value_and_grad(a2c_loss, has_aux=True))
 
 @pytest.fixture
 def batch():
-    """Return an evaluated rollout and its transitions; worker 2's trial goes on."""
+    """Return an evaluated rollout and its transitions; worker 2's trial continues."""
     rng = np.random.default_rng(0)
     log_prob, value, reward = rng.normal(size=(3, T, W))
     discount = np.ones((T, W))
@@ -76,7 +76,7 @@ def test_advantages_are_not_normalised(batch):
     assert float(scaled["value_loss"]) == pytest.approx(9 * float(parts["value_loss"]), rel=1e-5)
 
 
-def test_the_last_value_is_bootstrapped_where_the_trial_goes_on(batch):
+def test_the_last_value_is_bootstrapped_where_the_trial_continues(batch):
     evaluated, tr = batch
     (before, _), _ = loss_and_gradient(evaluated, tr, HP)
     for worker, matters in ((0, False), (1, False), (2, True)):

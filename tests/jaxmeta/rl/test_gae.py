@@ -16,7 +16,7 @@ def batch(seed):
     rng = np.random.default_rng(seed)
     reward, value = rng.normal(size=(2, T, W)).astype(np.float32)
     discount = (rng.random((T, W)) < 0.7).astype(np.float32)
-    discount[-1] = [1, 0, 1, 0, 1]  # some trials end with the last step, some go on
+    discount[-1] = [1, 0, 1, 0, 1]  # some trials end with the last step, some continue
     return reward, value, discount, np.zeros((T, W), bool), rng.normal(size=W).astype(np.float32)
 
 

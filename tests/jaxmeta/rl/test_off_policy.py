@@ -129,7 +129,7 @@ def test_nothing_is_learned_before_there_is_enough(method):
 
 @every_method
 def test_no_gradient_of_rl_reaches_the_belief(method):
-    """Another learning rate of SAC changes the policy after an update, not one bit of the belief."""
+    """Another learning rate of SAC changes the policy after an update, no bit of the belief."""
     run, state, step, _ = compiled(method)
     for _ in range(2):
         state, _ = step(state)

@@ -87,7 +87,7 @@ def test_an_empty_folder_holds_none(tmp_path):
 def test_what_is_saved_is_a_copy():
     """While a view of an array lives, jax would copy instead of reusing its memory."""
     numbers = jnp.arange(1_000_000.0)
-    leaf = checkpoint.on_host(numbers)
+    leaf = checkpoint.to_host(numbers)
     overwrite = jax.jit(lambda x: x * 0 - 1, donate_argnums=0)
     assert (overwrite(numbers) == -1).all()
     assert numbers.is_deleted()
@@ -96,7 +96,7 @@ def test_what_is_saved_is_a_copy():
 
 def test_the_newest_two_and_the_pinned_ones_stay(tmp_path):
     save(tmp_path / "c", 1, 2, 3, 4, 5, pinned=[2])
-    assert checkpoint.steps(tmp_path / "c") == [2, 4, 5]
+    assert checkpoint.checkpoint_updates(tmp_path / "c") == [2, 4, 5]
 
 
 def test_an_update_is_never_saved_twice(tmp_path):
@@ -141,7 +141,7 @@ def test_too_little_space_is_an_error_before_anything_is_written(folder, monkeyp
         patch.setattr(shutil, "disk_usage", lambda path: usage(2**20 + 2000))
         with pytest.raises(CheckpointError, match=r"needs 0\.0 MB, but only 1\.1 MB are free"):
             writer.save(30, {"course": state(30)}, NOTES)
-    assert checkpoint.steps(folder) == [10, 20]
+    assert checkpoint.checkpoint_updates(folder) == [10, 20]
     assert_restored(checkpoint.restore(folder, like()), 20)
 
 
@@ -193,7 +193,7 @@ def test_the_one_before_replaces_a_damaged_one(damage, folder, caplog):
     assert_restored(checkpoint.restore(folder, like()), 10)
     assert "checkpoint 20 cannot be used" in caplog.text
     assert "10 is used" in caplog.text
-    assert checkpoint.steps(folder) == [10]
+    assert checkpoint.checkpoint_updates(folder) == [10]
     assert [p.name for p in (folder.parent / "damaged").iterdir()] == ["20"]
     save(folder, 20)  # it can be written again, and be damaged again
     damage(folder / "20")
@@ -275,10 +275,10 @@ def test_trouble_of_the_machine_is_not_taken_for_damage(error, folder, monkeypat
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(checkpoint, "read", fail)
+    monkeypatch.setattr(checkpoint, "read_checkpoint", fail)
     with pytest.raises(type(error)):
         checkpoint.restore(folder, like())
-    assert checkpoint.steps(folder) == [10, 20]
+    assert checkpoint.checkpoint_updates(folder) == [10, 20]
 
 
 def test_one_from_before_an_update_can_be_asked_for(folder):

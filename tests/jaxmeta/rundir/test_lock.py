@@ -69,3 +69,23 @@ def test_other_content_is_refused(tmp_path):
         lock.look(WRITTEN, tmp_path)
     with pytest.raises(ConfigError, match="not a file"):
         lock.look(WRITTEN, tmp_path / "thesis.tex")
+
+
+def test_under_the_lock_it_is_looked_again(tmp_path):
+    """Another process may have written the directory since the first look."""
+    other = WRITTEN.replace({"seeds": 2})
+    assert lock.look(other, tmp_path / "a") is None
+    write_with_writer(tmp_path / "a", "preempted")
+    with pytest.raises(ConfigError, match="holds another run"), lock.hold(other, tmp_path / "a"):
+        raise AssertionError("it was held")
+    with lock.hold(WRITTEN, tmp_path / "a"):
+        assert lock.holder(tmp_path / "a").startswith(f"process {os.getpid()}")
+
+
+def test_a_look_says_who_writes_there(tmp_path):
+    write_with_writer(tmp_path / "a", "running")
+    with lock.locked(tmp_path / "a"), pytest.raises(ConfigError, match="in use by process"):
+        lock.look(WRITTEN, tmp_path / "a")
+    write_with_writer(tmp_path / "b", "finished")
+    with lock.locked(tmp_path / "b"):  # what is finished may be read
+        assert lock.look(WRITTEN, tmp_path / "b") == "finished"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import layout, lock, reading
+from jaxmeta.rundir import evaluation_csv, layout, lock, reading
 from tests.written import WRITTEN, write_with_writer
 
 
@@ -31,12 +31,12 @@ def test_a_line_cut_short_is_left_out(tmp_path):
     with (tmp_path / "a" / layout.EVALUATION).open("a") as file:
         file.write("0,0,greedy,tr")
     assert len(reading.read_metrics(tmp_path / "a")) == 1
-    assert len(reading.read_evaluation(tmp_path / "a")["seed"]) == 1
+    assert len(evaluation_csv.read_evaluation(tmp_path / "a")["seed"]) == 1
 
 
 def test_undefined_success_reads_as_nan(tmp_path):
     write_with_writer(tmp_path / "a", "finished")
-    table = reading.read_evaluation(tmp_path / "a")
+    table = evaluation_csv.read_evaluation(tmp_path / "a")
     assert table["return"].tolist() == [1.5]
     assert np.isnan(table["reached"]).all()
 

@@ -9,7 +9,7 @@ import pytest
 
 import jaxmeta
 from jaxmeta.errors import ConfigError, Preempted
-from jaxmeta.rundir import layout, reading
+from jaxmeta.rundir import evaluation_csv, layout, reading
 from jaxmeta.sweeps import plan, sweep_grid
 from jaxmeta.training import train_run
 from tests.processes import CLOCK, resumed_from, rows_logged
@@ -70,7 +70,7 @@ def test_the_table_has_a_row_per_run_and_seed(swept):
     assert set(table["status"]) == {"finished"}
     assert {"train_return_greedy", "test_reached_sampled"} <= table.keys()
     path = folder(out, RL2, a2c__gamma=0.95, a2c__learning_rate=1e-2)
-    evaluation = reading.read_evaluation(path)
+    evaluation = evaluation_csv.read_evaluation(path)
     last = (evaluation["frames"] == 2160) & (evaluation["seed"] == 1) & (evaluation["episode"] == 2)
     last &= (evaluation["policy"] == "greedy") & (evaluation["split"] == "test")
     assert table["test_return_greedy"][-1] == pytest.approx(evaluation["return"][last].mean())

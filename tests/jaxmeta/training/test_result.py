@@ -9,7 +9,7 @@ from envs.gridworld import gridworld
 from jaxmeta.algorithms.rl2 import rl2
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import reading
+from jaxmeta.rundir import evaluation_csv, reading
 
 
 def test_a_loaded_agent_acts_as_it_was_evaluated(trained):
@@ -17,7 +17,7 @@ def test_a_loaded_agent_acts_as_it_was_evaluated(trained):
     env = jaxmeta.make_env(trained.run)
     task = env.eval_tasks("test")[4]
     played = jaxmeta.adaptation(jaxmeta.greedy(agent), env, params, task, jax.random.key(5))
-    table = reading.read_evaluation(trained.out)
+    table = evaluation_csv.read_evaluation(trained.out)
     index = [t["split"] for t in reading.read_tasks(trained.out)].index("test") + 4
     rows = (table["task"] == index) & (table["seed"] == 1) & (table["policy"] == "greedy")
     expected = table["return"][rows & (table["frames"] == 2160)]

@@ -15,7 +15,7 @@ from experiments.__main__ import main
 from jaxmeta.algorithms.rl2 import rl2
 from jaxmeta.config.run import Run
 from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError
-from jaxmeta.rundir import checkpoint, layout, lock, reading
+from jaxmeta.rundir import checkpoint, evaluation_csv, layout, lock, reading
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled_functions import make_members, train_state_shapes
 from jaxmeta.training.loop import COURSE
@@ -39,7 +39,7 @@ def test_train_writes_the_contract(trained):
 
 
 def test_evaluation_covers_all_goals_episodes_and_policies(trained):
-    table = reading.read_evaluation(trained.out)
+    table = evaluation_csv.read_evaluation(trained.out)
     assert sorted(set(table["frames"])) == [0, 960, 1920, 2160]
     assert len(table["frames"]) == 4 * 2 * 2 * 45 * 2  # times, seeds, policies, goals, episodes
     assert (table["rollouts"][table["policy"] == "sampled"] == 4).all()
@@ -53,7 +53,8 @@ def test_evaluation_covers_all_goals_episodes_and_policies(trained):
 
 def test_the_progress_listener_hears_of_every_chunk(trained):
     heard = [s.frames for s in trained.seen]
-    assert heard[:2] == [0, 240]  # one update, to see how long it takes
+    # Before compiling, before the first chunk, and after one update: to see how long it takes.
+    assert heard[:3] == [0, 0, 240]
     assert heard == sorted(heard)
     assert {480, 960, 1440, 1920, 2160} <= set(heard)
     assert trained.seen[-1].frames_per_s > 0
@@ -112,7 +113,7 @@ def test_a_run_that_was_stopped_behind_its_last_update_is_only_closed(trained, t
 
 
 def test_the_best_parameters_are_those_of_the_best_evaluation(trained):
-    table = reading.read_evaluation(trained.out)
+    table = evaluation_csv.read_evaluation(trained.out)
     best = trained.result.best
     for seed in range(2):
         rows = (table["seed"] == seed) & (table["policy"] == "greedy") & (table["episode"] == 2)
@@ -280,7 +281,7 @@ def rows_of(out, seeds):
 
 
 @pytest.mark.fault("NaN in one seed of four")
-def test_a_seed_dies_alone(tmp_path, capsys):
+def test_when_a_seed_dies_the_others_continue(tmp_path, capsys):
     """Through the command line; seed 2's parameters become NaN in update 7."""
     sizes = [str(word) for key, value in SIZES.items() for word in (f"--{key}", value)]
     codes, said = {}, {}
@@ -314,7 +315,7 @@ def test_a_seed_dies_alone(tmp_path, capsys):
     assert rows_of(poisoned, three) == rows_of(clean, three)
     assert rows_of(poisoned, [2]) == (lines, evaluations)
     assert reading.dead_seeds(poisoned) == {2: tuple(death.values())}
-    assert checkpoint.steps(poisoned / layout.CHECKPOINTS) == [5, 15, 20]  # 5 was good
+    assert layout.checkpoint_updates(poisoned / layout.CHECKPOINTS) == [5, 15, 20]  # 5 was good
     report = json.loads((poisoned / layout.NAN_REPORT).read_text())["2"]
     assert report.items() >= (death | {"last_good_checkpoint": 5}).items()
     assert all(x > 0 for k, x in report["norms_before"].items() if "kernel" in k)
