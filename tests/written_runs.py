@@ -18,7 +18,6 @@ from tests.probes import Steer
 
 ROOT = Path(__file__).parent
 NETWORKS = {"networks.hidden": 4, "networks.state_embedding": 2, "networks.head": 2}
-SHORT = {"trial.episodes": 1, "log_every": 1, "evaluation.every": 1}
 VAE = {
     "vae.latent": 2, "vae.batch": 2, "vae.capacity": 2, "vae.decoder_layers": (2,),
     "vae.elbo_latents": 2, "vae.elbo_steps": 2, "imagination.normal": 1, "imagination.mixture": 1,
@@ -35,18 +34,18 @@ UPDATES = 4  # of every run; they are stopped after the second
 
 def runs() -> dict[str, tuple[jaxmeta.Run, dict]]:
     """Return the runs by their folders, each with the code that a folder may not name."""
-    ldm = jaxmeta.Run(method="ldm", frames=2 * 30 * UPDATES)
-    moss = jaxmeta.Run(env=STEER, method="moss", frames=2 * Steer.horizon * UPDATES)
-    own = jaxmeta.Run(env=BANDIT, method="tests/foreign/fading_rl2.py", frames=2 * 4 * UPDATES)
-    two = {"workers": 2} | SHORT
-    return {
-        "on-policy": (ldm.replace(two | NETWORKS | VAE), {}),
-        "off-policy": (moss.replace(two | SAC), {"env": Steer()}),
-        "file-method": (
-            own.replace(two | NETWORKS | {"networks.policy_layers": (2,)}),
-            {"env": bandit.make(), "method": fading_rl2.make},
-        ),
-    }
+    ldm = short(jaxmeta.Run(method="ldm"), 30, NETWORKS | VAE)
+    moss = short(jaxmeta.Run(env=STEER, method="moss"), Steer.horizon, SAC)
+    own = jaxmeta.Run(env=BANDIT, method="tests/foreign/fading_rl2.py")
+    own = short(own, 4, NETWORKS | {"networks.policy_layers": (2,)})
+    code = {"env": bandit.make(), "method": fading_rl2.make}
+    return {"on-policy": (ldm, {}), "off-policy": (moss, {"env": Steer()}), "file-method": (own, code)}
+
+
+def short(run: jaxmeta.Run, horizon: int, sizes: dict) -> jaxmeta.Run:
+    """Return a run of two workers and a few updates of one episode."""
+    lengths = {"workers": 2, "trial.episodes": 1, "frames": 2 * horizon * UPDATES}
+    return run.replace(lengths | {"log_every": 1, "evaluation.every": 1} | sizes)
 
 
 def write(folder: Path) -> None:
@@ -58,9 +57,7 @@ def write(folder: Path) -> None:
             jaxmeta.train(run, folder / name, watch=watch, checkpoint_every="1u", **code)
         except jaxmeta.Preempted:
             keep_newest(folder / name)
-    swept = jaxmeta.Run(method="rl2", frames=2 * 30 * UPDATES).replace(
-        {"workers": 2} | SHORT | NETWORKS
-    )
+    swept = short(jaxmeta.Run(method="rl2"), 30, NETWORKS)
     grid = {"a2c.gamma": [0.9, 0.95]}
     try:
         jaxmeta.sweep(swept, grid, out=folder / "sweep", watch=stopping_at(120))
