@@ -45,7 +45,8 @@ def assert_every_leaf(folder, built):
     """Every leaf of the index is where the code has it, with the content that was written."""
     items, index = read_all(folder, built)
     found = leaves_of(items)
-    wrote = {(item, name): leaf for item, of in index["leaves"].items() for name, leaf in of.items()}
+    by_item = index["leaves"].items()
+    wrote = {(item, name): leaf for item, of in by_item for name, leaf in of.items()}
     assert found.keys() == wrote.keys()
     for name, leaf in found.items():
         assert wrote[name]["sha256"] == checkpoint.sha256(leaf.data), name

@@ -39,7 +39,11 @@ def runs() -> dict[str, tuple[jaxmeta.Run, dict]]:
     own = jaxmeta.Run(env=BANDIT, method="tests/foreign/fading_rl2.py")
     own = short(own, 4, NETWORKS | {"networks.policy_layers": (2,)})
     code = {"env": bandit.make(), "method": fading_rl2.make}
-    return {"on-policy": (ldm, {}), "off-policy": (moss, {"env": Steer()}), "file-method": (own, code)}
+    return {
+        "on-policy": (ldm, {}),
+        "off-policy": (moss, {"env": Steer()}),
+        "file-method": (own, code),
+    }
 
 
 def short(run: jaxmeta.Run, horizon: int, sizes: dict) -> jaxmeta.Run:

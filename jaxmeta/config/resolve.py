@@ -38,7 +38,6 @@ def load_env_spec(env: str) -> registry.EnvSpec:
     spec = registry.env_spec(env)
     if not user_code.is_file(env):
         return spec
-    user_code.require_file("env", env)
     return spec._replace(options=getattr(user_code.load(spec.make), "options", ""))
 
 
@@ -47,7 +46,6 @@ def load_method_spec(method: str) -> registry.MethodSpec:
     spec = registry.method_spec(method)
     if not user_code.is_file(method):
         return spec
-    user_code.require_file("method", method)
     maker = user_code.load(spec.make)
     rl = tuple(getattr(maker, "rl", spec.rl))
     return spec._replace(sections=declared_sections(maker), rl=rl)

@@ -58,7 +58,12 @@ def load_module(path: Path) -> ModuleType:
 
     A file may use JAX as soon as it is executed, so settings that JAX reads before its first
     use are made first.
+
+    Raises:
+      ConfigError: there is no such file.
     """
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file")
     cache_key = path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest()
     if cache_key not in _modules:
         load(BEFORE_USER_CODE)()
