@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jaxmeta
-from jaxmeta.config.fields import allowed
+from jaxmeta.config.option_fields import allowed
 from jaxmeta.config.untrusted_text import safe_repr
 
 ROOMS = ("jaxmeta", "envs", "experiments")

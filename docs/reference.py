@@ -8,8 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from jaxmeta.config import registry
-from jaxmeta.papers import PAPERS
-from jaxmeta.papers.row import ANY, Row
+from jaxmeta.paper_settings import PAPERS
+from jaxmeta.paper_settings.settings_row import ANY, Row
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "api"  # of the pages, beside this file; git ignores it

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxmeta.config.registry import EnvSpec
 
-# Settings for any method; those that papers have for single ones are in `jaxmeta.papers`.
+# Settings for any method; those that papers have for single ones are in `jaxmeta.paper_settings`.
 
 # Lee & Chung 2021 and its public code: LDM's gridworld encoders see no action, its policy
 # sees no observation, its decoder reads the latent and the next state.

@@ -22,7 +22,7 @@ _GIVES = {
     "agent": "Agent Transition greedy learning_reward",
     "rollout": "adaptation collect",
     "training.gymnasium_play": "play Played",
-    "config.fields": "section setting count units",
+    "config.option_fields": "section setting count units",
     "nn.options": "Networks",
     "replay.options": "Replay",
     "rl.options": "A2C PPO SAC",

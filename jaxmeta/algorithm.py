@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmeta.agent import Agent, Belief, Memory, Params, Transition
-from jaxmeta.config.fields import field_names, float_names
+from jaxmeta.config.option_fields import field_names, float_names
 from jaxmeta.config.recorded_options import RecordedSection
 from jaxmeta.config.resolve import STATIC_SECTIONS
 from jaxmeta.config.run import Run

@@ -442,10 +442,10 @@ MUTANTS = (
     ),
     Mutant(
         "the best parameters are the last ones",
-        "jaxmeta/training/checkpoint_items.py",
+        "jaxmeta/training/saved_items.py",
         "chosen = (score > best.score)",
         "chosen = (score > -1e9)",
-        "tests/jaxmeta/training/test_checkpoint_items.py",
+        "tests/jaxmeta/training/test_saved_items.py",
     ),
     Mutant(
         "two processes may write to one directory",
@@ -499,10 +499,10 @@ MUTANTS = (
     ),
     Mutant(
         "what a paper says counts more than its code in the preset of the code",
-        "jaxmeta/papers/__init__.py",
+        "jaxmeta/paper_settings/__init__.py",
         'dict.fromkeys(("paper", preset))',
         'dict.fromkeys((preset, "paper"))',
-        "tests/jaxmeta/test_papers.py",
+        "tests/jaxmeta/test_paper_settings.py",
     ),
     Mutant(
         "an evaluation cut short counts as whole",

@@ -15,7 +15,7 @@ FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")
 
 # The order of the rooms: each may import itself and what stands before it in its line.
 VOCABULARY = ("axes", "env", "agent", "trial", "rollout", "algorithm")
-GROUND = ("errors", "papers", "config", *VOCABULARY)
+GROUND = ("errors", "paper_settings", "config", *VOCABULARY)
 PARTS = ("nn", "replay", "rl", "beliefs", "imagination", "algorithms")
 RUNNING = ("devices", "rundir", "statistics")  # it never sees the parts, nor they it
 TOP = ("training", "sweeps")
@@ -24,7 +24,7 @@ LINES = (
     [f"jaxmeta.{room}" for room in (*GROUND, *PARTS)],
     [f"jaxmeta.{room}" for room in (*GROUND, *RUNNING)],
     [f"jaxmeta.{room}" for room in (*GROUND, *PARTS, *RUNNING, *TOP)],
-    ["jaxmeta.errors", "jaxmeta.papers", "jaxmeta.config", "jaxmeta.env", "envs"],
+    ["jaxmeta.errors", "jaxmeta.paper_settings", "jaxmeta.config", "jaxmeta.env", "envs"],
     [
         *(f"jaxmeta.{room}" for room in (*GROUND, *PARTS, *RUNNING, *TOP)),
         *("envs", "jaxmeta"),
@@ -32,7 +32,7 @@ LINES = (
     ],
 )
 ENTRIES = ("jaxmeta", "jaxmeta.worker", "experiments", "experiments.__main__")
-JAX_FREE = ("jaxmeta.errors", "jaxmeta.papers", "jaxmeta.config")
+JAX_FREE = ("jaxmeta.errors", "jaxmeta.paper_settings", "jaxmeta.config")
 
 
 def module(path: Path) -> str:
@@ -100,8 +100,8 @@ def test_no_two_files_have_one_name():
 
 
 def test_a_wings_init_is_one_docstring():
-    """So that files without jax stay so; `algorithms`, `papers` and `envs` list things."""
-    lists = {"jaxmeta", "jaxmeta.algorithms", "jaxmeta.papers", "envs"}
+    """So that files without jax stay so; `algorithms`, `paper_settings` and `envs` list things."""
+    lists = {"jaxmeta", "jaxmeta.algorithms", "jaxmeta.paper_settings", "envs"}
     for path in FILES:
         if path.name == "__init__.py" and module(path) not in lists:
             assert len(ast.parse(path.read_text()).body) == 1, path

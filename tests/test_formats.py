@@ -14,8 +14,8 @@ from jaxmeta.rundir import checkpoint, evaluation_csv, layout, reading
 from jaxmeta.sweeps import sweep_folder
 from jaxmeta.sweeps.train_program import run_program
 from jaxmeta.training.build import build_together
-from jaxmeta.training.checkpoint_items import AGENT, COURSE
 from jaxmeta.training.compiled_functions import train_state_shapes
+from jaxmeta.training.saved_items import AGENT, COURSE
 from tests import written_runs
 
 VERSIONS = sorted((Path(__file__).parent / "written_by").iterdir())

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jaxmeta.config.fields import help_of
+from jaxmeta.config.option_fields import help_of
 from jaxmeta.config.run import Run
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxmeta.config import mesh_shape, resolve, user_code
-from jaxmeta.config.checkpoint_interval import Interval, parse_interval
-from jaxmeta.config.fields import field_names, help_of
 from jaxmeta.config.mesh_shape import MeshShape
+from jaxmeta.config.option_fields import field_names, help_of
 from jaxmeta.config.process_group import Cluster, cluster
 from jaxmeta.config.run import BASE_FIELDS, Run
+from jaxmeta.config.save_interval import Interval, parse_interval
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, lock, reading
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn
 
 from experiments.terminal.progress_text import QUIET_S, news, remaining
-from jaxmeta.config.checkpoint_interval import Interval, parse_interval
 from jaxmeta.config.mesh_shape import MeshShape
 from jaxmeta.config.run import Run
+from jaxmeta.config.save_interval import Interval, parse_interval
 from jaxmeta.devices import hosts
 from jaxmeta.devices.cpu import cores
 from jaxmeta.rundir import lock

@@ -1,8 +1,8 @@
 """One short file per method. This module lists them with their own options, and imports no jax."""
 
-from jaxmeta.config.fields import section, setting
+from jaxmeta.config.option_fields import section, setting
 from jaxmeta.config.registry import MethodSpec
-from jaxmeta.papers import dorfman_2021_varibad, wang_2023_moss
+from jaxmeta.paper_settings import dorfman_2021_varibad, wang_2023_moss
 
 NETWORKS = "jaxmeta.nn.options:Networks"
 VAE = "jaxmeta.beliefs.options:VAE"

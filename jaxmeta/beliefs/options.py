@@ -1,6 +1,6 @@
 """Options of beliefs: their networks, losses and training."""
 
-from jaxmeta.config.fields import count, section, setting, units
+from jaxmeta.config.option_fields import count, section, setting, units
 from jaxmeta.config.run import ReplayBound, Run
 from jaxmeta.errors import ConfigError
 

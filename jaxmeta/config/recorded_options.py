@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from jaxmeta.config.fields import FIELD, MAX_LIST, MAX_TEXT, NAME
+from jaxmeta.config.option_fields import FIELD, MAX_LIST, MAX_TEXT, NAME
 from jaxmeta.config.untrusted_text import MAX_DIGITS, safe_repr
 from jaxmeta.errors import ConfigError
 

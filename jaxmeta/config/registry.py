@@ -39,7 +39,7 @@ class EnvSpec(NamedTuple):
       rl: its default RL algorithm, "a2c" or "ppo".
       aliases: its names in papers; a Run holds the registered name.
       options: "module:Class" of its own options, the section "env", an argument of the maker.
-      like: the environment whose rows in `jaxmeta.papers` apply to it as well.
+      like: the environment whose rows in `jaxmeta.paper_settings` apply to it as well.
     """
 
     make: str

@@ -3,14 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxmeta import papers
+from jaxmeta import paper_settings
 from jaxmeta.config import recorded_options, registry, user_code
-from jaxmeta.config.fields import field_names, float_names, legacy_values
+from jaxmeta.config.option_fields import field_names, float_names, legacy_values
 from jaxmeta.config.recorded_options import RecordedSection
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 
-COMMON_SECTIONS = ("jaxmeta.config.options:TrialOptions", "jaxmeta.config.options:Evaluation")
+COMMON_SECTIONS = (
+    "jaxmeta.config.common_options:TrialOptions",
+    "jaxmeta.config.common_options:Evaluation",
+)
 ENV_SECTION = "env"  # the section of an environment's options
 STATIC_SECTIONS = ("trial", "evaluation", ENV_SECTION)  # not traced, floats included
 
@@ -125,7 +128,7 @@ def base_values(env: str, method: str, preset: str) -> dict[str, dict[str, Any]]
         method_spec.defaults,
         env_spec.defaults.get("*", {}),
         env_spec.defaults.get(method, {}),
-        *papers.rows(preset, [name for name in (env_spec.like, env) if name], method),
+        *paper_settings.rows(preset, [name for name in (env_spec.like, env) if name], method),
     ]
     sections: dict[str, dict[str, Any]] = {}
     for layer in layers:

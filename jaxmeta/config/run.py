@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from jaxmeta import papers
+from jaxmeta import paper_settings
 from jaxmeta.config import recorded_options, registry, resolve, user_code
 from jaxmeta.config.data_format import FORMAT, KEY, require_known
-from jaxmeta.config.fields import (
+from jaxmeta.config.option_fields import (
     check_value,
     checked,
     count,
@@ -58,11 +58,11 @@ class Run:
     preset: str = setting(
         "paper",
         "where paper and public code disagree, which to follow",
-        choices=papers.PRESETS,
+        choices=paper_settings.PRESETS,
     )
     rl: str = setting(
         None,
-        "the RL algorithm; by default the environment's",
+        "the RL algorithm",
         choices=tuple(registry.RL_SECTIONS),
         before="a2c",
     )

@@ -1,6 +1,6 @@
 """Options of LDM's mixture workers."""
 
-from jaxmeta.config.fields import count, section, setting
+from jaxmeta.config.option_fields import count, section, setting
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 

@@ -1,6 +1,6 @@
 """The sizes of networks."""
 
-from jaxmeta.config.fields import section, setting, units
+from jaxmeta.config.option_fields import section, setting, units
 
 
 @section("networks")

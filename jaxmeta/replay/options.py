@@ -1,6 +1,6 @@
 """Options of off-policy methods' replay buffers."""
 
-from jaxmeta.config.fields import count, section, setting
+from jaxmeta.config.option_fields import count, section, setting
 from jaxmeta.config.run import ReplayBound, Run
 
 

@@ -1,6 +1,6 @@
 """Options of the RL algorithms, a section for each."""
 
-from jaxmeta.config.fields import count, section, setting, units
+from jaxmeta.config.option_fields import count, section, setting, units
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 

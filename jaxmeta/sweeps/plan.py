@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmeta.config import user_code
-from jaxmeta.config.checkpoint_interval import parse_interval
 from jaxmeta.config.run import Run
+from jaxmeta.config.save_interval import parse_interval
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import evaluation_csv, layout, lock, reading
 from jaxmeta.statistics import (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxmeta.config import resolve
-from jaxmeta.config.fields import legacy_values
+from jaxmeta.config.option_fields import legacy_values
 from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError

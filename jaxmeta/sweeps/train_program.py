@@ -5,8 +5,8 @@ from pathlib import Path
 
 import jax
 
-from jaxmeta.config.checkpoint_interval import parse_interval
 from jaxmeta.config.run import Run
+from jaxmeta.config.save_interval import parse_interval
 from jaxmeta.devices import hosts
 from jaxmeta.devices.compilation_cache import enable_compilation_cache
 from jaxmeta.devices.seed_axis import seed_mesh
@@ -14,8 +14,8 @@ from jaxmeta.rundir import checkpoint, layout, lock, reading
 from jaxmeta.sweeps import sweep_folder
 from jaxmeta.sweeps.sweep_writer import SweepWriter
 from jaxmeta.training.build import build_together
-from jaxmeta.training.checkpoint_items import AGENT, Trained
 from jaxmeta.training.loop import Watch
+from jaxmeta.training.saved_items import AGENT, Trained
 from jaxmeta.training.stop_signals import stop_requests
 from jaxmeta.training.train_run import TrainOptions, train_built
 

@@ -10,8 +10,8 @@ from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.env import Env
 from jaxmeta.errors import ConfigError
-from jaxmeta.training.checkpoint_items import Trained, trained_shapes
 from jaxmeta.training.compiled_functions import Members, make_members
+from jaxmeta.training.saved_items import Trained, trained_shapes
 from jaxmeta.trial import Trial, trial
 
 Method = Callable[[Trial, Run], Algorithm]

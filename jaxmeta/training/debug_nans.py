@@ -16,8 +16,8 @@ from jaxmeta.devices.seed_axis import map_over_seeds, seed_mesh
 from jaxmeta.env import Env
 from jaxmeta.rundir import checkpoint, layout, lock, reading
 from jaxmeta.training.build import Method, build_together
-from jaxmeta.training.checkpoint_items import COURSE, start_of
 from jaxmeta.training.compiled_functions import compile_init, run_updates, train_state_shapes
+from jaxmeta.training.saved_items import COURSE, start_of
 
 JAX_FILES = str(Path(jax.__file__).parent) + os.sep
 SHOWN = 3  # innermost lines of source that are not jax's

@@ -12,8 +12,8 @@ import numpy as np
 
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm
-from jaxmeta.config.checkpoint_interval import Interval
 from jaxmeta.config.run import Run
+from jaxmeta.config.save_interval import Interval
 from jaxmeta.devices import hosts
 from jaxmeta.errors import NonFiniteError, Preempted
 from jaxmeta.rundir import checkpoint
@@ -21,9 +21,9 @@ from jaxmeta.rundir.layout import Death
 from jaxmeta.rundir.null_writers import NullCheckpointWriter
 from jaxmeta.rundir.reading import as_json
 from jaxmeta.rundir.run_writer import Writer
-from jaxmeta.training.checkpoint_items import AGENT, COURSE, Best, Trained, update_best
 from jaxmeta.training.compiled_functions import CompiledFunctions, TrainState
 from jaxmeta.training.evaluation import evaluation_rows
+from jaxmeta.training.saved_items import AGENT, COURSE, Best, Trained, update_best
 from jaxmeta.trial import Trial
 
 CHUNK_S = 5.0  # a chunk is meant to last no longer: signals and displays wait for its end

@@ -17,7 +17,7 @@ from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir import checkpoint, evaluation_csv, layout, reading
 from jaxmeta.rundir.reading import as_json
 from jaxmeta.training.build import Built, Method, build_together
-from jaxmeta.training.checkpoint_items import AGENT, Best, Trained, start_of
+from jaxmeta.training.saved_items import AGENT, Best, Trained, start_of
 
 log = logging.getLogger(__name__)
 

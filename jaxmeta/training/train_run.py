@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxmeta.config import mesh_shape, registry, user_code
-from jaxmeta.config.checkpoint_interval import Interval, parse_interval
 from jaxmeta.config.mesh_shape import MeshShape
 from jaxmeta.config.run import Run
+from jaxmeta.config.save_interval import Interval, parse_interval
 from jaxmeta.config.untrusted_text import one_line
 from jaxmeta.devices import hosts
 from jaxmeta.devices.compilation_cache import enable_compilation_cache
@@ -24,7 +24,6 @@ from jaxmeta.rundir import checkpoint, layout, lock, manifest, reading
 from jaxmeta.rundir.null_writers import NullCheckpointWriter, NullWriter
 from jaxmeta.rundir.run_writer import RunWriter, Writer
 from jaxmeta.training.build import Built, Method, build_together
-from jaxmeta.training.checkpoint_items import AGENT, COURSE, Best, Trained, no_best, start_of
 from jaxmeta.training.compiled_functions import (
     CompiledFunctions,
     compile_functions,
@@ -34,6 +33,7 @@ from jaxmeta.training.evaluation import evaluation_tasks
 from jaxmeta.training.loop import RunProgress, Session, Status, Watch
 from jaxmeta.training.restore import restore_for_all, resumption
 from jaxmeta.training.result import Result, result_of, stored_result
+from jaxmeta.training.saved_items import AGENT, COURSE, Best, Trained, no_best, start_of
 from jaxmeta.training.stop_signals import stop_requests
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import jaxmeta
 from experiments.cli.commands import read_command
 from experiments.cli.train import run_of
 from jaxmeta.config.run import Run
-from jaxmeta.papers import PRESETS
+from jaxmeta.paper_settings import PRESETS
 from tests.pages import DOCS, PAGES, ROOT, anchors, blocks, links
 
 MAKEFILE = (ROOT / "Makefile").read_text()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmeta import papers
+from jaxmeta import paper_settings
 from jaxmeta.config import registry, resolve
-from jaxmeta.config.fields import legacy_values
+from jaxmeta.config.option_fields import legacy_values
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.sweeps import sweep_grid
@@ -80,7 +80,7 @@ def test_json_keeps_every_value(beta, dropout, frames, layers):
 
 @pytest.mark.parametrize("env", registry.specs("environments"))
 @pytest.mark.parametrize("method", registry.specs("methods"))
-@pytest.mark.parametrize("preset", papers.PRESETS)
+@pytest.mark.parametrize("preset", paper_settings.PRESETS)
 def test_json_keeps_every_run(env, method, preset):
     run = Run(env=env, method=method, preset=preset)
     assert Run.from_json(run.to_json()) == run
