@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,26 @@ def describe(
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax_flags": jax_flags,
     }
+
+
+def continued(
+    before: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    resumed: Mapping[str, Any] | None,
+    keeps_rows: bool,
+) -> dict[str, Any]:
+    """Return the manifest of a session, the one before it having written `before`.
+
+    Args:
+      before: {} for a new run.
+      facts: `describe`'s, of this process.
+      resumed: an entry of `resumed_from`, None for a new run.
+      keeps_rows: whether rows of earlier sessions stay; else results depend on this one alone.
+    """
+    merged = {**facts, **before} if keeps_rows else {**before, **facts}
+    kept = {k: v for k, v in merged.items() if k not in ("ended", "error")}
+    history = [*before.get("resumed_from", []), *([resumed] if resumed else [])]
+    return kept | {KEY: FORMAT, "resumed_from": history}
 
 
 def code_sha256() -> str:

@@ -20,7 +20,7 @@ from jaxmeta.rundir.layout import (
     TASKS,
     write_atomically,
 )
-from jaxmeta.rundir.manifest import now
+from jaxmeta.rundir.manifest import continued, now
 from jaxmeta.rundir.reading import read_manifest, read_tasks
 
 
@@ -79,11 +79,8 @@ class RunWriter:
         before = read_manifest(path)
         write_atomically(path / CONFIG, run.to_json() + "\n")
         write_atomically(path / TASKS, json.dumps(tasks) + "\n")
-        history = [*before.get("resumed_from", []), *([resumed] if resumed else [])]
-        is_resumed = kept[EVALUATION] > 0  # else results depend on this process alone
-        merged = {**facts, **before} if is_resumed else {**before, **facts}
-        self.manifest = {k: v for k, v in merged.items() if k not in ("ended", "error")}
-        self.manifest["resumed_from"] = history
+        is_resumed = kept[EVALUATION] > 0
+        self.manifest = continued(before, facts, resumed, is_resumed)
         self.metrics_file = reopen(path / METRICS, kept[METRICS])
         self.evaluation_file = reopen(path / EVALUATION, kept[EVALUATION])
         self.evaluation_csv = csv.writer(self.evaluation_file)

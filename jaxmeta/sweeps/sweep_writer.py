@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxmeta.config.run import Run
 from jaxmeta.rundir.layout import MANIFEST, PROGRAM_KEY, write_atomically
-from jaxmeta.rundir.manifest import now
+from jaxmeta.rundir.manifest import continued, now
 from jaxmeta.rundir.reading import read_manifest
 from jaxmeta.rundir.run_writer import RunWriter
 
@@ -40,11 +40,7 @@ class SweepWriter:
     ):
         self.path = path
         (self.seeds,) = {run.seeds for run in runs.values()}
-        before = read_manifest(path)
-        history = [*before.get("resumed_from", []), *([resumed] if resumed else [])]
-        merged = {**facts, **before} if sizes else {**before, **facts}
-        self.manifest = {k: v for k, v in merged.items() if k not in ("ended", "error")}
-        self.manifest["resumed_from"] = history
+        self.manifest = continued(read_manifest(path), facts, resumed, bool(sizes))
         facts = {**facts, PROGRAM_KEY: path.name}
         self.writers = []
         for i, (folder, run) in enumerate(runs.items()):

@@ -63,3 +63,22 @@ def test_the_threads_are_those_that_may_be_used(monkeypatch):
     before = manifest.describe([], {})
     monkeypatch.setenv("NPROC", "3")
     assert list(manifest.differing(before, manifest.describe([], {}))) == ["threads"]
+
+
+def test_a_resumed_runs_manifest_is_the_first_sessions_but_for_its_format():
+    first = {"commit": "a", "status": "preempted", "ended": "then", "error": "why"}
+    found = manifest.continued(first, {"commit": "b", "format": 1}, {"update": 3}, True)
+    assert found == {
+        "commit": "a",
+        "status": "preempted",
+        "format": 1,
+        "resumed_from": [{"update": 3}],
+    }
+    again = manifest.continued(found | {"format": 0}, {"commit": "c"}, {"update": 7}, True)
+    assert (again["format"], again["resumed_from"]) == (1, [{"update": 3}, {"update": 7}])
+
+
+def test_where_no_rows_are_kept_the_manifest_is_of_this_session():
+    assert manifest.continued({}, {"commit": "b"}, None, False)["resumed_from"] == []
+    found = manifest.continued({"commit": "a", "frames": 1}, {"commit": "b"}, {"update": 0}, False)
+    assert (found["commit"], found["frames"]) == ("b", 1)
