@@ -113,8 +113,8 @@ def bar_watch(progress: Progress, name: str) -> Watch:
         if not bars:
             bars.append(progress.add_task(name, total=status.total, news="compiling"))
         words = left(status)
-        told = "compiling" if not words else f"{words}, {news(status.frames_per_s, status.metrics)}"
-        progress.update(bars[0], completed=status.frames, total=status.total, news=told)
+        text = "compiling" if not words else f"{words}, {news(status.frames_per_s, status.metrics)}"
+        progress.update(bars[0], completed=status.frames, total=status.total, news=text)
 
     return watch
 
@@ -129,8 +129,8 @@ def line_watch(console: Console) -> Watch:
         words = left(status)
         if words and (time.time() - last >= QUIET_S or status.frames == status.total):
             last = time.time()
-            told = news(status.frames_per_s, status.metrics)
-            line = f"{status.frames:,} frames, {words}, {told}"
+            last_news = news(status.frames_per_s, status.metrics)
+            line = f"{status.frames:,} frames, {words}, {last_news}"
             console.print(line, soft_wrap=True, highlight=False)
 
     return watch

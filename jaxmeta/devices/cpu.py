@@ -13,7 +13,7 @@ def cores() -> int:
 
 
 def threads() -> str:
-    """Return how many threads a computation on the CPU may use, which its bits depend on."""
+    """Return how many threads a computation on the CPU may use, on which bitwise results depend."""
     asked = os.environ.get("NPROC")
     return f"{cores()} cores" + (f", NPROC={asked}" if asked else "")
 

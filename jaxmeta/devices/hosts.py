@@ -1,7 +1,7 @@
 """Several processes, on one host or many, that train one run together.
 
 All run the same programs in the same order. What depends on a file, a clock or a signal is
-decided by process 0 and told to the others, so that all take the same branch; process 0 alone
+decided by process 0 and broadcast to the others, so that all take the same branch; process 0 alone
 writes. One process alone decides for itself, and nothing is sent.
 """
 
@@ -133,13 +133,13 @@ def peer_lost_message(who: Cluster) -> str:
     other = f"process {1 - who.process}" if who.processes == 2 else "another process"
     return (
         f"{other} of this run is gone, or cannot be reached; what the last checkpoint holds is"
-        " safe, and the same command, in all processes, goes on from there"
+        " safe, and the same command, in all processes, resumes from there"
     )
 
 
 @contextlib.contextmanager
 def detect_peer_loss() -> Iterator[None]:
-    """Say it clearly when a computation fails because another process is gone.
+    """Turn the failure of a computation that lost another process into a PeerLost.
 
     Raises:
       PeerLost: it is.
@@ -156,7 +156,7 @@ def detect_peer_loss() -> Iterator[None]:
 
 
 def run_on_process_0(make: Callable[[], Any]) -> Any:
-    """Return what `make` does on process 0 (as JSON has it) on all; others don't call it.
+    """Run `make` on process 0 and return its result, which JSON can hold, on all processes.
 
     Raises:
       ConfigError, CheckpointError: `make` did; all raise it, so that none waits for another.

@@ -1,4 +1,4 @@
-"""What a run holds, against the memory that is free: refused before anything is compiled."""
+"""A run's memory against what is free, checked before anything is compiled."""
 
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,10 @@ def require_memory(
     if needed <= free:
         return
     stored = size(replay) * holders
-    room = free - (needed - stored)
+    available_for_replay = free - (needed - stored)
     said = f"the state of {seeds} seeds needs {gib(needed)}, and {gib(free)} are free"
-    if bound and stored and room > 0:
-        share = room / stored
+    if bound and stored and available_for_replay > 0:
+        share = available_for_replay / stored
         of_seed = size(replay) / seeds
         fits = int(share * (of_seed / bound.unit if bound.unit else bound.value))
         raise ConfigError(f"{bound.field} = {bound.value}: {said}; {fits} would fit")
@@ -55,7 +55,7 @@ def require_memory(
 
 
 def available(device: jax.Device) -> int | None:
-    """Return the bytes that are free where a device keeps its arrays; None if nobody knows."""
+    """Return the bytes that are free where a device keeps its arrays; None if unknown."""
     if device.platform != "cpu":
         known = device.memory_stats() or {}
         return known["bytes_limit"] - known["bytes_in_use"] if "bytes_limit" in known else None

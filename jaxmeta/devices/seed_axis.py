@@ -19,7 +19,7 @@ from jaxmeta.errors import ConfigError
 
 
 def request_cpu_devices(count: int) -> None:
-    """Ask JAX for so many devices on the CPU; in vain once it has been used.
+    """Ask JAX for so many devices on the CPU; no effect once it has been used.
 
     And for programs that run where they are called: an environment's callbacks can hang in
     those dispatched asynchronously. Nobody waits longer, since training waits for every chunk.
@@ -32,7 +32,7 @@ def request_cpu_devices(count: int) -> None:
 def request_all_cpu_devices() -> None:
     """Ask JAX for a device per core, before code is executed that may use it.
 
-    Whoever trains asks again, for as many as are used, which counts if JAX was not used yet.
+    `train` asks again, for as many as it uses, which counts if JAX was not used yet.
     """
     request_cpu_devices(max(cores(), jax.config.values["jax_num_cpu_devices"]))
 
@@ -47,7 +47,7 @@ def seed_mesh(seeds: int) -> Mesh:
 
 
 def request_mesh_devices(run: Run, wanted: MeshShape | None) -> None:
-    """Ask JAX for the devices of `device_mesh` on the CPU; in vain once it has been used."""
+    """Ask JAX for the devices of `device_mesh` on the CPU; no effect once it has been used."""
     if wanted is None:
         request_cpu_devices(divisor(run.seeds, cores()))
     else:

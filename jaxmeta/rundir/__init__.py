@@ -1,1 +1,1 @@
-"""The run directory: what is in it, how it is claimed, written, read."""
+"""The run directory: what is in it, and how it is locked, written and read."""

@@ -1,7 +1,7 @@
 """Checkpoints, through orbax, and the checks that orbax leaves out.
 
 A checkpoint is a folder named by its update. It holds items, each a pytree, and an index:
-every leaf's dtype, shape and sha256, and the notes of whoever saved it. Leaves are stored
+every leaf's dtype, shape and sha256, and the caller's notes. Leaves are stored
 flat, as NumPy arrays under their dotted names.
 """
 
@@ -71,7 +71,7 @@ class Leaf(NamedTuple):
 
 
 def to_host(x: Any) -> Leaf:
-    """Return a leaf on the host, in memory that nobody donates; NumPy arrays stay as they are."""
+    """Return a leaf on the host, copied, as JAX may donate it; NumPy arrays stay as they are."""
     data = np.asarray(jax.device_get(jax.random.key_data(x) if is_key(x) else x))
     return Leaf(str(x.dtype), list(x.shape), data if data.flags.owndata else data.copy())
 
@@ -114,7 +114,7 @@ class CheckpointWriter:
 
     def __exit__(self, kind: type | None, *error: Any) -> None:
         self.thread.shutdown()
-        hidden = (Exception,) if kind else ()  # by the error that is on its way already
+        hidden = (Exception,) if kind else ()  # so as not to mask the error being raised
         with contextlib.suppress(*hidden):
             self.manager.close()
 
@@ -137,7 +137,7 @@ class CheckpointWriter:
 
         Raises:
           RuntimeError: orbax did not.
-          Exception: whatever orbax and tensorstore make of a disk's refusal.
+          Exception: any error of orbax or tensorstore.
         """
         entries = {
             item: {
@@ -167,7 +167,7 @@ class CheckpointWriter:
         except Exception as error:
             raise CheckpointError(
                 f"{self.folder}: the checkpoint of update {self.pending} could not be written: "
-                f"{reason(error)}; older ones are whole"
+                f"{reason(error)}; older ones are intact"
             ) from error
         self.writing = None
         there = checkpoint_updates(self.folder)
@@ -190,7 +190,7 @@ class CheckpointWriter:
         if free < needed + SPARE_BYTES:
             raise CheckpointError(
                 f"{self.folder}: a checkpoint needs {needed / 1e6:,.1f} MB, but only"
-                f" {free / 1e6:,.1f} MB are free; older ones are whole"
+                f" {free / 1e6:,.1f} MB are free; older ones are intact"
             )
 
 

@@ -13,7 +13,7 @@ UNKNOWN = "an unknown process, if any (its lock cannot be tried)"
 
 
 class Death(NamedTuple):
-    """Where a seed's training stopped being finite."""
+    """The first update and quantity of a seed that were not finite."""
 
     update: int
     quantity: str

@@ -54,7 +54,7 @@ def hold(run: Run, path: Path) -> Iterator[None]:
 
 
 def status_of(run: Run, path: Path, program: str | None = None) -> str | None:
-    """Return what `look` does, whoever holds the lock."""
+    """Return what `look` does, whether or not another process holds the lock."""
     refuse_links(path)
     found = status(path)
     if found is not None:

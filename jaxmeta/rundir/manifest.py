@@ -18,7 +18,7 @@ PHYSICS = ("mujoco", "mujoco-mjx")  # what simulated environments' numbers come 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "numpy", *PHYSICS)
 ROOT = Path(__file__).parents[2]
 CODE = ("jaxmeta", "envs")  # what the numbers come from
-# What bits depend on; where it changes between two sessions of a run, that is said.
+# What bitwise results depend on; a change between two sessions of a run is logged.
 REPRODUCIBILITY_KEYS = (
     "code_sha256", "own_code_sha256", "lock_sha256", "python", "versions", "devices", "threads",
     "processor", "xla_flags", "jax_flags",
@@ -106,7 +106,7 @@ def git(*command: str) -> str | None:
 
 
 def differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
-    """Return {name: [before, after]} for what the bits depend on and was not the same."""
+    """Return {name: [before, after]} for what bitwise results depend on and was not the same."""
     return {
         k: [before.get(k), after.get(k)]
         for k in REPRODUCIBILITY_KEYS

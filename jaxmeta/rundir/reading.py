@@ -1,4 +1,4 @@
-"""Reading a run directory, whoever wrote it: nothing in it is trusted, nothing is executed."""
+"""Reading a run directory as untrusted input: nothing in it is executed."""
 
 import contextlib
 import csv
@@ -69,7 +69,7 @@ def has_last_checkpoint(path: Path) -> bool:
 
 
 def require_file_size(path: Path, size: int) -> None:
-    """Refuse to go on behind rows that are not there any more.
+    """Refuse to continue rows that are not there any more.
 
     Raises:
       CheckpointError: says how many bytes are missing.
@@ -139,7 +139,7 @@ def refuse_named_code(run: Run, env: Any = None, method: Any = None) -> None:
     """Refuse to execute files because a run's folder names them.
 
     Raises:
-      ConfigError: the environment or the method is from a file, and was not handed over.
+      ConfigError: the environment or the method is from a file, and was not passed in.
     """
     for field, name, given in (("env", run.env, env), ("method", run.method, method)):
         if user_code.is_file(name) and given is None:

@@ -1,1 +1,1 @@
-"""Many runs in few programs, here or elsewhere."""
+"""Many runs in few compiled programs, in this process or others."""

@@ -3,7 +3,8 @@
     OUT/runs/HASH/      one directory per configuration, as `train` writes it
     OUT/programs/HASH/  what trains together: a list of its runs, its checkpoints, its lock
 
-A program trains all seeds of all its runs side by side, and owns checkpoint and resume. A
+A program is one compiled function; its members are the (configuration, seed) pairs of its
+runs, trained side by side. It owns checkpoint and resume. A
 run's directory gets its own rows as they come and its own parameters at the end.
 """
 
@@ -65,9 +66,9 @@ def sweep(
 ) -> evaluation_csv.Table:
     """Train every configuration of a grid that is not finished yet; return all results.
 
-    Fields that are floats share a compiled program with each other and with the seeds;
-    other fields make programs of their own. Calling again goes on with what is unfinished
-    and trains what was added; what is finished is left alone.
+    Configurations that differ in floats only share a compiled program, with all their seeds;
+    other fields make programs of their own. Calling again resumes what is unfinished and
+    trains what was added; what is finished is left alone.
 
     Args:
       base: a run, or several (of other methods, say), each taken at every point.
@@ -90,7 +91,7 @@ def sweep(
 
     Raises:
       ConfigError: bad input; nothing was started.
-      Preempted: a signal came; the same call goes on.
+      Preempted: a signal came; the same call resumes.
     """
     executors.check(executor, workers)
     parse_interval(checkpoint_every)

@@ -36,7 +36,7 @@ def write_program(path: Path, runs: Iterable[Run]) -> None:
 
 
 def is_done(path: Path, run: Run) -> bool:
-    """Whether a run is finished, or none of its seeds is left to finish."""
+    """Whether a run is finished, or all of its seeds became non-finite."""
     status = reading.status(path)
     return status == "finished" or (
         status == "failed" and len(reading.dead_seeds(path)) == run.seeds

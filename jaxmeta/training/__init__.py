@@ -1,1 +1,1 @@
-"""Train a run and go on with it: from building it to acting with what it gave."""
+"""Train a run, resume it, and load what it gave: from building it to acting with its agents."""

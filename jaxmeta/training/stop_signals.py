@@ -30,7 +30,7 @@ def stop_requests() -> Iterator[Callable[[], str | None]]:
 
     def handle(number: int, frame: object) -> None:
         if came:
-            os.write(2, b"jaxmeta: stopped at once; resuming goes on from the last checkpoint\n")
+            os.write(2, b"jaxmeta: stopped at once; resuming continues from the last checkpoint\n")
             os._exit(EXIT_CODE)
         came.append(signal.Signals(number).name)
         name = came[0].encode()
