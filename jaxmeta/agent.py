@@ -63,7 +63,7 @@ class Agent(NamedTuple):
 
 
 def greedy(agent: Agent) -> Agent:
-    """Return the agent that takes the mode instead of a sample; its memory works as before."""
+    """Return the agent that takes the mode instead of a sample: its noise is `quiet`."""
     return agent._replace(draw=lambda key: agent.quiet(agent.draw(key)))
 
 

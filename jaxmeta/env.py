@@ -148,6 +148,18 @@ class Env(abc.ABC):
         """
         return key
 
+    @property
+    def has_goals(self) -> bool:
+        """Whether steps say if the goal is met: by `Step.met`, or by a binary reward."""
+        return self.goals or isinstance(self.reward, Binary)
+
+    def goal_met(self, met: Array | bool, env_reward: Array) -> Array:
+        """Return whether a step met the goal, [], by its `met` and its true reward."""
+        met = jnp.asarray(met)
+        if isinstance(self.reward, Binary):
+            met |= env_reward == self.reward.high
+        return met
+
     def best_return(self, task: Task) -> Array:
         """Return the highest return of one episode with the task known; nan if unknown."""
         del task

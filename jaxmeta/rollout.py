@@ -164,7 +164,7 @@ class Adaptation(NamedTuple):
     """An agent's results on one task, per episode."""
 
     returns: Array  # [N]
-    reached: Array  # [N] bool: the goal was reached in some step (all False without `Env.goals`)
+    reached: Array  # [N] bool: the goal was reached in some step (see `Env.goals`)
     rollout: Rollout
 
 

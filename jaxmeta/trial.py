@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmeta.env import Array, Binary, Env, EnvState, Key, Step, Task, Wrapper, where
+from jaxmeta.env import Array, Env, EnvState, Key, Step, Task, Wrapper, where
 
 
 class TrialState(NamedTuple):
@@ -31,7 +31,7 @@ class Trial(Wrapper):
         super().__init__(env)
         self.episodes, self.boundary = episodes, boundary
         self.horizon = episodes * env.horizon
-        self.goals = env.goals or isinstance(env.reward, Binary)
+        self.goals = env.has_goals
         (width,) = env.obs_space.shape
         low, high = min(env.obs_space.low, 0.0), max(env.obs_space.high, 1.0)
         self.obs_space = replace(env.obs_space, shape=(width + 1,), low=low, high=high)
@@ -76,13 +76,6 @@ class Trial(Wrapper):
                 metrics=step.metrics,
             ),
         )
-
-    def goal_met(self, met: Array | bool, env_reward: Array) -> Array:
-        """Return whether a step reached the goal: by `met`, or by a true reward that is binary."""
-        met = jnp.asarray(met)
-        if isinstance(self.reward, Binary):
-            met |= env_reward == self.reward.high
-        return met
 
 
 def flagged(obs: Array, last: Array) -> Array:

@@ -1,6 +1,6 @@
-"""Training one program of a sweep: `python -m jaxmeta.worker PROGRAM PERIOD SHARE [FILE ...]`.
+"""Training one program of a sweep: `python -m jaxmeta.worker PROGRAM INTERVAL SHARE [FILE ...]`.
 
-PERIOD is that between checkpoints, SHARE the part "i/n" of the cores, FILE the names of the
+INTERVAL is that between checkpoints, SHARE the part "i/n" of the cores, FILE the names of the
 form FILE.py:FUNCTION that may be executed if the program names them.
 """
 

@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant(
         "real returns are imagined ones",
         "jaxmeta/algorithms/ldm.py",
-        "return lambda tr: tr._replace(reward=tr.env_reward, shaped=None)",
+        "return lambda tr: tr._replace(reward=tr.env_reward)",
         "return unchanged",
         "tests/jaxmeta/algorithms/test_algorithms.py::test_real_returns_replace_what_was_imagined",
     ),
@@ -230,7 +230,7 @@ MUTANTS = (
     ),
     Mutant(
         "only rewards say that a goal was met",
-        "jaxmeta/trial.py",
+        "jaxmeta/env.py",
         "met = jnp.asarray(met)\n",
         "met = jnp.zeros((), bool)\n",
         "tests/jaxmeta/test_rollout.py",
@@ -337,15 +337,15 @@ MUTANTS = (
     Mutant(
         "nobody looks again under the lock",
         "jaxmeta/rundir/lock.py",
-        "    with locked(path):\n        status_of(run, path)\n",
-        "    with locked(path):\n",
+        "        yield status_of(run, path)",
+        "        yield None",
         "tests/jaxmeta/rundir/test_lock.py",
     ),
     Mutant(
         "a call builds twice",
         "jaxmeta/training/train_run.py",
-        "return result_of(path, built.algorithm.agent, trained)",
-        "return stored_result(path, build_together([run.with_code(env, method)], env, method))",
+        "return result_for_all(path, built.algorithm.agent, trained)",
+        "return stored_result_for_all(path, build_together([built.run], env, method))",
         "tests/experiments/cli/test_train.py",
     ),
     Mutant(
@@ -358,7 +358,7 @@ MUTANTS = (
     Mutant(
         "a leaf that a checkpoint is too old to have begins at zero",
         "jaxmeta/rundir/checkpoint.py",
-        "return np.full(x.shape, value, x.dtype)",
+        "return np.broadcast_to(np.asarray(value, x.dtype), x.shape).copy()",
         "return np.zeros(x.shape, x.dtype)",
         "tests/jaxmeta/rundir/test_checkpoint.py",
     ),
@@ -372,7 +372,7 @@ MUTANTS = (
     Mutant(
         "a run starts over instead of resuming",
         "jaxmeta/training/train_run.py",
-        "restored = restore_for_all(path, folders, like, facts, start_of(algorithm))",
+        "restored = restore_for_all(path, folders, like, facts, start_of(algorithm, members))",
         "restored = None",
         "tests/test_faults.py::test_a_killed_run_goes_on_to_the_same_bits",
     ),

@@ -221,7 +221,7 @@ def test_a_full_disk_is_an_error_and_the_last_checkpoint_is_whole(tmp_path, moun
             file.write(bytes(2**16))
     code, said = process.finish()
     assert code == 1, said
-    assert "older ones are whole" in said or "No space left" in said
+    assert "older ones are intact" in said or "No space left" in said
     ballast.unlink()
     code, said = Process("resume", out, log=tmp_path / "resumed.log").finish()
     assert code == 0, said

@@ -82,7 +82,8 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
         if terminated or truncated:
             self._state = None
         info = {name: float(value) for name, value in (step.metrics or {}).items()}
-        info |= {"bad": bad} | ({"met": bool(step.met)} if self.env.goals else {})
+        met = self.env.goal_met(step.met, step.env_reward)
+        info |= {"bad": bad} | ({"met": bool(met)} if self.env.has_goals else {})
         return np.asarray(step.next_obs), float(step.reward), terminated, truncated, info
 
     def _checked(self, action: Any) -> np.ndarray:

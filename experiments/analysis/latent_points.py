@@ -10,9 +10,9 @@ import numpy as np
 from jaxmeta.agent import Params, greedy
 from jaxmeta.rollout import adaptation
 from jaxmeta.rundir import reading
-from jaxmeta.training.build import build
+from jaxmeta.training.build import build_together
 from jaxmeta.training.evaluation import evaluation_key, evaluation_tasks
-from jaxmeta.training.result import read_result
+from jaxmeta.training.result import stored_result
 
 PERPLEXITY = 15  # of t-SNE, less where there are few points
 
@@ -36,11 +36,12 @@ def latents_of(path: Path, seeds: list[int]) -> dict[int, Latents]:
     """
     run = reading.read_run(path)
     reading.refuse_named_code(run)
-    env, algorithm = build(run)
+    built = build_together([run.with_code()])
+    env, algorithm = built.env, built.algorithm
     latent = algorithm.latent
     if latent is None:
         return {}
-    params = jax.tree.map(lambda x: x[np.array(seeds)], read_result(path).params)
+    params = jax.tree.map(lambda x: x[np.array(seeds)], stored_result(path, built).params)
     tasks, described = evaluation_tasks(env)
     agent = greedy(algorithm.agent)
 

@@ -14,9 +14,9 @@ from jaxmeta.env import Wrapper
 from jaxmeta.errors import ConfigError
 from jaxmeta.rollout import adaptation
 from jaxmeta.rundir import reading
-from jaxmeta.training.build import make_env
+from jaxmeta.training.build import build_together, make_env
 from jaxmeta.training.evaluation import evaluation_key, evaluation_tasks
-from jaxmeta.training.result import load, read_result
+from jaxmeta.training.result import load, stored_result
 from jaxmeta.trial import Trial
 
 
@@ -102,7 +102,8 @@ def motions_of(path: Path, seeds: list[int]) -> dict[int, list[Motion]]:
     """
     run = reading.read_run(path)
     reading.refuse_named_code(run)
-    env, found = make_env(run), read_result(path)
+    built = build_together([run.with_code()])
+    env, found = built.env, stored_result(path, built)
     params = jax.tree.map(lambda x: x[np.array(seeds)], found.params)
     return dict(zip(seeds, motions(greedy(found.agent), env, params), strict=True))
 

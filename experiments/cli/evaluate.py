@@ -47,13 +47,14 @@ def print_meta_test(
     """
     import jax
 
-    from jaxmeta.training.build import build
+    from jaxmeta.training.build import build_together
     from jaxmeta.training.evaluation import evaluate, evaluation_tasks
-    from jaxmeta.training.result import read_result
+    from jaxmeta.training.result import stored_result
 
     reading.refuse_named_code(run)
-    env, algorithm = build(run)
-    found = read_result(path)
+    built = build_together([run.with_code()])
+    env, algorithm = built.env, built.algorithm
+    found = stored_result(path, built)
     params = found.params if which == "last" else found.best.params
     tasks, described = evaluation_tasks(env)
     test = jax.jit(jax.vmap(lambda p: evaluate(algorithm.agent, env, p, tasks, rollouts)))

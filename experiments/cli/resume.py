@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from experiments.cli.train import execution_options, read_execution, train_in
+from experiments.cli.train import EXECUTION, execution_options, read_execution, train_in
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
 from jaxmeta.sweeps.sweep_folder import PROGRAM
@@ -17,15 +17,16 @@ def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Resume a run, or a sweep's program; a folder may name no code to execute."""
+    execution = read_execution(args)
     if (args.dir / PROGRAM).is_file():
-        if args.mesh or args.num_processes:
-            raise ConfigError(f"mesh, num_processes: not for a part of a sweep, as {args.dir} is")
+        for name in EXECUTION:
+            if name != "checkpoint_every" and getattr(args, name):
+                raise ConfigError(f"{name}: not for a part of a sweep, as {args.dir} is")
         from experiments.terminal.training_display import train_program_with_progress
 
         train_program_with_progress(args.dir, args.checkpoint_every)
         print(f"{args.dir}: finished")
         return 0
-    execution = read_execution(args)
     found = reading.read_run(args.dir)
     reading.refuse_named_code(found)
     return train_in(found, args.dir, execution, resuming=True)

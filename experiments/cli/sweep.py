@@ -38,7 +38,7 @@ def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     command.add_argument("--dry-run", action="store_true", help="runs, programs and hours only")
     command.add_argument("--executor", help="here, processes, slurm or print (default: the file's)")
     command.add_argument("--workers", type=int, help="processes at a time")
-    command.add_argument("--checkpoint-every", metavar="PERIOD", help="as for train")
+    command.add_argument("--checkpoint-every", metavar="INTERVAL", help="as for train")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -61,7 +61,9 @@ def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
 
 def plain_options(command: argparse.ArgumentParser, **env: Any) -> None:
     """Add the options that every run has; `env` is how its name is given."""
-    command.add_argument("env", metavar="ENV", help=help_of(Run, "env"), **env)
+    command.add_argument(
+        "env", metavar="ENV", help="an environment's name, or FILE.py:FUNCTION", **env
+    )
     run = command.add_argument_group("the run")
     run.add_argument("--method", default="ldm", help=help_of(Run, "method"))
     others = [name for name in field_names(Run) if name not in ("env", "method", "preset", *FIRST)]
@@ -181,6 +183,7 @@ def train_in(run: Run, out: Path, execution: Execution, resuming: bool = False) 
     if execution.processes.processes > 1:
         return train_distributed(run, out, execution)
     if execution.debug_nans:
+        lock.status_of(run, out)
         return debug_nans(run, out)
     status = lock.look(run, out)
     if status == "finished" and not resuming and reading.has_last_checkpoint(out):

@@ -107,13 +107,17 @@ def bar(console: Console) -> Progress:
 def bar_watch(progress: Progress, name: str) -> Watch:
     """Return a listener that moves a bar, which is there from the first status on."""
     bars: list[TaskID] = []
+    waiting = ["starting", "compiling"]  # for the first chunk
     left = time_left()
 
     def watch(status: Status) -> None:
         if not bars:
             bars.append(progress.add_task(name, total=status.total, news="compiling"))
         words = left(status)
-        text = "compiling" if not words else f"{words}, {news(status.frames_per_s, status.metrics)}"
+        if words:
+            text = f"{words}, {news(status.frames_per_s, status.metrics)}"
+        else:
+            text = waiting.pop() if len(waiting) > 1 else waiting[0]
         progress.update(bars[0], completed=status.frames, total=status.total, news=text)
 
     return watch

@@ -213,4 +213,4 @@ def relabel(run: Run) -> Relabel:
     """Return what replaces rewards by those that returns are computed from."""
     if run.imagination.returns == "imagined":
         return unchanged
-    return lambda tr: tr._replace(reward=tr.env_reward, shaped=None)
+    return lambda tr: tr._replace(reward=tr.env_reward)

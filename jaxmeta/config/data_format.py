@@ -5,7 +5,7 @@ from typing import Any
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 
-FORMAT = 1  # of config.json, manifest.json and checkpoints; raised when what is there changes
+FORMAT = 1  # of config.json, manifest.json, program.json and checkpoints; raised when they change
 KEY = "format"  # of the number; files from before 0.2 have none
 
 
@@ -19,6 +19,6 @@ def require_known(found: Any, where: str) -> None:
         return
     if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= FORMAT:
         raise ConfigError(
-            f"format = {safe_repr(found)}: must be at most {FORMAT} in {where}; a later version of"
-            " jaxmeta wrote it"
+            f"format = {safe_repr(found)}: must be 1 to {FORMAT} in {where}; a later version of"
+            " jaxmeta may have written it"
         )

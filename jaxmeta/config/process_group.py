@@ -38,7 +38,7 @@ def cluster(
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     if all(value is None for value in given.values()):
         return from_slurm()
-    if num_processes == 1 and coordinator is None and process_id in (None, 0):
+    if (str(num_processes), coordinator) == ("1", None) and str(process_id) in ("None", "0"):
         return SINGLE_PROCESS
     for name, value in given.items():
         if value is None:

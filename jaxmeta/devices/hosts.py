@@ -1,14 +1,13 @@
 """Several processes, on one host or many, that train one run together.
 
-All run the same programs in the same order. What depends on a file, a clock or a signal is
-decided by process 0 and broadcast to the others, so that all take the same branch; process 0 alone
-writes. One process alone decides for itself, and nothing is sent.
+All run the same programs in the same order. What depends on a file or a clock is decided by process
+0 and broadcast to the others, and a signal to any of them counts for all, so that all take the same
+branch. Process 0 alone writes. One process alone decides for itself, and nothing is sent.
 """
 
 import contextlib
 import ctypes
 import json
-import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -36,7 +35,6 @@ HEARTBEAT_S = 10
 PEER_LOSS_MARKERS = ("gloo", "nccl", "connection", "coordination service", "distributed service")
 ERRORS = {kind.__name__: kind for kind in (ConfigError, CheckpointError)}  # that all can share
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 U = TypeVar("U")
 

@@ -78,7 +78,9 @@ class LatentMixture(Wrapper):
             imagined = self.imagine(task, z, state.obs, action, step.next_obs, bits)
         reward = jnp.where(task.imagined, imagined, step.reward)
         memory = self.belief.update(self.params, state.belief, action, step.obs, reward)
-        shaped = None if step.shaped is None else jnp.where(task.imagined, reward, step.shaped)
+        shaped = step.shaped
+        if shaped is not None and self.imagination.returns == "imagined":
+            shaped = jnp.where(task.imagined, reward, shaped)
         return MixtureState(inner, step.obs, memory), step._replace(reward=reward, shaped=shaped)
 
     def imagine(

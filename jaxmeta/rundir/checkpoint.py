@@ -40,7 +40,7 @@ FIRST_PROCESS = ocp.options.MultiprocessingOptions(
 log = logging.getLogger(__name__)
 Tree = Any
 Notes = dict[str, Any]
-Start = Callable[[str], float | None]  # by item and leaf: the number that fills it
+Start = Callable[[str], Any]  # by item and leaf: the number or array that fills it, or None
 
 
 class Restored(NamedTuple):
@@ -324,7 +324,7 @@ def verified(
         if name not in leaves:
             value = start(f"{item}.{name}")
             log.info("%s.%s: is younger than this checkpoint; begins with %s", item, name, value)
-            return np.full(x.shape, value, x.dtype)
+            return np.broadcast_to(np.asarray(value, x.dtype), x.shape).copy()
         data = np.asarray(stored[name])
         if sha256(data) != leaves[name]["sha256"]:
             raise CheckpointError(f"leaf {item}.{name} is damaged (its sha256 differs)")

@@ -19,6 +19,7 @@ from jaxmeta.rundir.layout import (
     CONFIG,
     HOLDER,
     LOCK,
+    MANIFEST,
     PROGRAM_KEY,
     UNKNOWN,
     write_atomically,
@@ -42,15 +43,14 @@ def look(run: Run, path: Path, program: str | None = None) -> str | None:
 
 
 @contextlib.contextmanager
-def hold(run: Run, path: Path) -> Iterator[None]:
-    """Lock a run's directory, and look again: only now can nobody else change it.
+def hold(run: Run, path: Path) -> Iterator[str | None]:
+    """Lock a run's directory, look again and yield the status: now nobody else can change it.
 
     Raises:
       ConfigError: as `look` does.
     """
     with locked(path):
-        status_of(run, path)
-        yield
+        yield status_of(run, path)
 
 
 def status_of(run: Run, path: Path, program: str | None = None) -> str | None:
@@ -68,17 +68,33 @@ def status_of(run: Run, path: Path, program: str | None = None) -> str | None:
             raise ConfigError(f"out = {path}: holds another run; differing: {rows}")
         if found == "finished":
             return found
-        if (theirs := read_manifest(path).get(PROGRAM_KEY)) != program:
-            raise ConfigError(
-                f"out = {path}: belongs to a sweep; resume it by `jaxmeta sweep` or `jaxmeta resume"
-                f" {path.parent.parent / 'programs' / safe_name(theirs)}`"
-            )
+        require_program(path, program)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"out = {path}: must be a folder, not a file")
     if found is None and path.is_dir() and any(not is_leftover(p) for p in path.iterdir()):
         raise ConfigError(f"out = {path}: must be empty, new, or a run's folder; it holds files")
     require_writable(path)
     return found
+
+
+def require_program(path: Path, program: str | None) -> None:
+    """Refuse a run that another program trains, or that is of no sweep.
+
+    Without a manifest, whoever wrote the directory was stopped before it said so.
+
+    Raises:
+      ConfigError: names the program.
+    """
+    manifest = read_manifest(path)
+    theirs = manifest.get(PROGRAM_KEY)
+    if theirs == program or not (path / MANIFEST).is_file():
+        return
+    if theirs is None:
+        raise ConfigError(f"out = {path}: is a run of its own, not of the program {program}")
+    raise ConfigError(
+        f"out = {path}: belongs to a sweep; resume it by `jaxmeta sweep` or `jaxmeta resume"
+        f" {path.parent.parent / 'programs' / safe_name(theirs)}`"
+    )
 
 
 def is_leftover(path: Path) -> bool:

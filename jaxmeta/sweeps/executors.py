@@ -52,13 +52,13 @@ def here(programs: list[Path], options: Options) -> None:
     Raises:
       Preempted: a signal came.
     """
-    from jaxmeta.devices import (
-        cpu,
-        seed_axis,  # imports jax, which plans do without
-    )
+    import jax  # which plans do without
+
+    from jaxmeta.devices import cpu, seed_axis
     from jaxmeta.sweeps.train_program import run_program
 
-    seed_axis.request_cpu_devices(cpu.cores())  # the first program may have less use for them
+    seed_axis.request_cpu_devices(cpu.cores())
+    jax.devices()  # at once: the first program may have less use for them, and ask for fewer
     with stop_requests() as stop_asked:
         for program in programs:
             try:

@@ -44,6 +44,8 @@ def train_together(
 
     options = TrainOptions(watch, parse_interval(checkpoint_every), None)
     with lock.locked(path), stop_requests() as stop_asked:
+        if reading.read_manifest(path).get("status") == "finished":  # by another process
+            return
         open_writer = lambda *args: SweepWriter(path, runs, *args)
         train_built(built, list(runs), path, mesh, open_writer, options, stop_asked, save_agents)
 

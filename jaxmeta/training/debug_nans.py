@@ -50,14 +50,16 @@ def find_nan(
     """
     path = Path(out)
     hosts.require_single_process("the search for a NaN")
-    lock.look(run, path)
+    lock.status_of(run, path)
     mesh = seed_mesh(run.seeds)  # before anything else uses JAX
     built = build_together([run.with_code(env, method)], env, method)
     algorithm, members = built.algorithm, built.members
     like = {COURSE: train_state_shapes(members, algorithm)}
     nonfinite = [death.update for death in reading.dead_seeds(path).values()]
     folder, before = path / layout.CHECKPOINTS, min(nonfinite, default=None)
-    restored = checkpoint.newest_valid(folder, like, start=start_of(algorithm), before=before)
+    restored = checkpoint.newest_valid(
+        folder, like, start=start_of(algorithm, members), before=before
+    )
     train_state = restored.items[COURSE] if restored else compile_init(mesh, algorithm)(members)
     checked = checkify.checkify(run_updates(algorithm), errors=checkify.float_checks)
     one = jax.jit(map_over_seeds(mesh, checked))

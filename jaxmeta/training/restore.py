@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxmeta.config.untrusted_text import safe_name, safe_repr
 from jaxmeta.devices import hosts
 from jaxmeta.errors import CheckpointError, ConfigError
 from jaxmeta.rundir import checkpoint, layout, manifest, reading
@@ -64,15 +65,15 @@ def restore(
     before = reading.read_manifest(path)
     if before and before.get("env_version") != facts["env_version"]:
         raise ConfigError(
-            f"{path}: began with version {before.get('env_version')} of its environment, which is"
-            f" version {facts['env_version']} now: its results would not be comparable"
+            f"{path}: began with version {safe_repr(before.get('env_version'))} of its environment,"
+            f" which is version {facts['env_version']} now: its results would not be comparable"
         )
     found = checkpoint.restore(path / layout.CHECKPOINTS, like, require_rows, start)
     saved = before.get("saved")
     if found is None and saved is not None:
         raise CheckpointError(
-            f"{path / layout.CHECKPOINTS}: holds no checkpoint, but one of update {saved} was"
-            " written; nothing was changed"
+            f"{path / layout.CHECKPOINTS}: holds no checkpoint, but that of update"
+            f" {safe_repr(saved)} was written; nothing was changed"
         )
     if found is None and before:
         log.warning("%s: stopped before its first checkpoint; it starts from the beginning", path)
@@ -81,9 +82,10 @@ def restore(
         if not before:
             log.warning("%s: has no %s: what it was made with is unknown", path, layout.MANIFEST)
         if saved is not None and found.update < saved:
-            log.warning("%s: the checkpoint of update %d cannot be used", path, saved)
+            log.warning("%s: the checkpoint of update %s cannot be used", path, safe_repr(saved))
         for name, (then, now) in manifest.differing(before, facts).items() if before else ():
-            log.warning("%s: %s was %s and is %s: bits may differ", path, name, then, now)
+            was = safe_name(then)
+            log.warning("%s: %s was %s and is %s: results may differ", path, name, was, now)
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxmeta.agent import Agent, Params
 from jaxmeta.config import registry
 from jaxmeta.config.run import Run
+from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.devices import hosts
 from jaxmeta.env import Env
 from jaxmeta.errors import CheckpointError, ConfigError
@@ -36,11 +37,22 @@ class Result(NamedTuple):
 def result_of(path: Path, agent: Agent, trained: Trained) -> Result:
     """Return the result of parameters at hand, with the tables of the run's directory.
 
-    Of several processes, process 0 reads them for all.
+    Raises:
+      ConfigError: they cannot be read.
+    """
+    metrics, evaluation = reading.read_metrics(path), evaluation_csv.read_evaluation(path)
+    dead = reading.dead_seeds(path)
+    return Result(metrics, evaluation, trained.last, agent, trained.best, dead)
+
+
+def result_for_all(path: Path, agent: Agent, trained: Trained) -> Result:
+    """Do what `result_of` does in every process of a run, with the tables that process 0 reads.
 
     Raises:
       ConfigError: they cannot be read.
     """
+    if hosts.process_count() == 1:
+        return result_of(path, agent, trained)
 
     def read() -> dict[str, Any]:
         table = evaluation_csv.read_evaluation(path)
@@ -61,13 +73,21 @@ def result_of(path: Path, agent: Agent, trained: Trained) -> Result:
     )
 
 
-def stored_result(path: Path, built: Built) -> Result:
+def stored_result_for_all(path: Path, built: Built) -> Result:
     """Return the result of a run's newest checkpoint, as process 0 reads it, in every process.
 
     Raises: what `read_trained` does.
     """
     _, trained = hosts.broadcast(lambda: ({}, read_trained(path, built)), built.trained)
-    return result_of(path, built.algorithm.agent, trained)
+    return result_for_all(path, built.algorithm.agent, trained)
+
+
+def stored_result(path: Path, built: Built) -> Result:
+    """Return the result of a run's newest checkpoint, in this process alone.
+
+    Raises: what `read_trained` does.
+    """
+    return result_of(path, built.algorithm.agent, read_trained(path, built))
 
 
 def read_trained(path: Path, built: Built) -> Trained:
@@ -78,7 +98,7 @@ def read_trained(path: Path, built: Built) -> Trained:
       CheckpointError: all checkpoints are damaged, or a finished run's last one.
     """
     folder = path / layout.CHECKPOINTS
-    start = start_of(built.algorithm)
+    start = start_of(built.algorithm, built.members)
     restored = checkpoint.newest_valid(folder, {AGENT: built.trained}, start=start)
     if restored is None:
         raise ConfigError(f"{folder}: holds no checkpoint")
@@ -86,14 +106,14 @@ def read_trained(path: Path, built: Built) -> Trained:
     saved = manifest.get("saved", restored.update)
     if manifest.get("status") == "finished" and restored.update != saved:
         raise CheckpointError(
-            f"{folder}: the last checkpoint, of update {saved}, cannot be used;"
+            f"{folder}: the last checkpoint, of update {safe_repr(saved)}, cannot be used;"
             f" `jaxmeta resume {path}` trains from update {restored.update} on"
         )
     version = registry.env_version(built.run.env)
     if manifest.get("env_version", version) != version:
         log.warning(
             "%s: made on version %s of its environment, not %s",
-            path, manifest["env_version"], version,
+            path, safe_repr(manifest["env_version"]), version,
         )  # fmt: skip
     return restored.items[AGENT]
 
@@ -110,8 +130,7 @@ def read_result(path: Path, env: Env | None = None, method: Method | None = None
 
 def result_of_run(path: Path, run: Run, env: Env | None, method: Method | None) -> Result:
     """Do what `read_result` does, for a run that was read from the directory."""
-    built = build_together([run.with_code(env, method)], env, method)
-    return result_of(path, built.algorithm.agent, read_trained(path, built))
+    return stored_result(path, build_together([run.with_code(env, method)], env, method))
 
 
 def load(

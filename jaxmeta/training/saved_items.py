@@ -9,7 +9,7 @@ import numpy as np
 from jaxmeta.agent import Params
 from jaxmeta.algorithm import Algorithm
 from jaxmeta.env import Array
-from jaxmeta.rundir.checkpoint import Start
+from jaxmeta.rundir.checkpoint import Start, flatten_with_names
 from jaxmeta.training.compiled_functions import Members, initial_states
 
 COURSE = "course"  # the checkpoint's item that training resumes from
@@ -42,19 +42,25 @@ def trained_shapes(members: Members, algorithm: Algorithm) -> Trained:
     return jax.eval_shape(start)
 
 
-def start_of(algorithm: Algorithm) -> Start:
+def start_of(algorithm: Algorithm, members: Members) -> Start:
     """Return what fills leaves of checkpoints from before they were added.
 
-    A method declares those of its state (`Algorithm.added`); new metrics begin without a sum.
+    A method declares those of its state (`Algorithm.added`). Options that are younger have what
+    runs did before (`before=`), as the members have it; new metrics begin without a sum.
     """
-    filled = {f"{COURSE}.progress.total": 0.0, f"{COURSE}.progress.first_bad": -1.0}
+    filled: dict[str, Any] = {
+        f"{COURSE}.progress.total": 0.0,
+        f"{COURSE}.progress.first_bad": -1.0,
+    }
+    for name, value in flatten_with_names(members.hp).items():
+        filled[f"{COURSE}.state.hp.{name}"] = np.asarray(value)
     for name, value in algorithm.added.items():
         filled[f"{COURSE}.state.{name}"] = value
         if name.startswith("params."):
             own = name.removeprefix("params.")
             filled |= {f"{AGENT}.last.{own}": value, f"{AGENT}.best.params.{own}": value}
 
-    def start(leaf: str) -> float | None:
+    def start(leaf: str) -> Any:
         found = (value for name, value in filled.items() if f"{leaf}.".startswith(f"{name}."))
         return next(found, None)
 

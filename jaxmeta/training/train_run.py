@@ -32,7 +32,7 @@ from jaxmeta.training.compiled_functions import (
 from jaxmeta.training.evaluation import evaluation_tasks
 from jaxmeta.training.loop import RunProgress, Session, Status, Watch
 from jaxmeta.training.restore import restore_for_all, resumption
-from jaxmeta.training.result import Result, result_of, stored_result
+from jaxmeta.training.result import Result, result_for_all, stored_result_for_all
 from jaxmeta.training.saved_items import AGENT, COURSE, Best, Trained, no_best, start_of
 from jaxmeta.training.stop_signals import stop_requests
 
@@ -70,7 +70,8 @@ def train(
       out: the run's directory.
       env: replaces the environment that the run names.
       method: replaces the method that the run names.
-      watch: the progress callback, called after every chunk with a `Status`.
+      watch: the progress callback, called with a `Status`: before compiling, before the first
+        chunk of updates, and after each.
       checkpoint_every: "120s" or "50u" (updates); no result depends on it.
       mesh: the devices that share the work, as "seeds=2,groups=4": 2 spread the seeds, and for
         each of these 4 its workers. By default as many as divide the seeds evenly.
@@ -103,19 +104,22 @@ def train_with(
     request_mesh_devices(run, options.mesh)  # before anything uses JAX
     with hosts.detect_peer_loss():
         status = hosts.run_on_process_0(look)
-        mesh = device_mesh(run, options.mesh)
         built = build_together([run.with_code(env, method)], env, method)
         if status == "finished":
             try:
-                return stored_result(path, built)
+                return stored_result_for_all(path, built)
             except CheckpointError as error:  # the last updates can be repeated
                 log.warning("%s", error)
+        mesh = device_mesh(run, options.mesh)
         with contextlib.ExitStack() as stack:
-            hosts.only_on_process_0(lambda: stack.enter_context(lock.hold(run, path)), None)
+            hold = lambda: stack.enter_context(lock.hold(run, path))
+            held = hosts.run_on_process_0(hold)
+            if held == "finished" and status != "finished":  # by another process, meanwhile
+                return stored_result_for_all(path, built)
             stop_asked = stack.enter_context(stop_requests())
             open_writer = lambda *args: RunWriter(built.run, path, *args)
             trained = train_built(built, [path], path, mesh, open_writer, options, stop_asked)
-        return result_of(path, built.algorithm.agent, trained)
+        return result_for_all(path, built.algorithm.agent, trained)
 
 
 def train_built(
@@ -145,7 +149,7 @@ def train_built(
         lambda: require_memory(shapes, replay, run.seeds, run.replay_bound, mesh)
     )
     like = {COURSE: shapes, AGENT: trained_shapes}
-    restored = restore_for_all(path, folders, like, facts, start_of(algorithm))
+    restored = restore_for_all(path, folders, like, facts, start_of(algorithm, members))
 
     def open_here() -> Writer:
         before = reading.read_manifest(path)

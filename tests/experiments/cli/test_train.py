@@ -17,7 +17,7 @@ TRACED = (  # in the module where they are called from
     "jaxmeta.training.train_run.require_memory",
     "jaxmeta.rundir.checkpoint.newest_valid",
     "jaxmeta.training.train_run.compile_functions",
-    "jaxmeta.training.train_run.result_of",
+    "jaxmeta.training.train_run.result_for_all",
 )
 WAY = (
     "bandit.py executed", "fading_rl2.py executed",
@@ -25,7 +25,7 @@ WAY = (
     "environment made", "method made", "make_members", "trained_shapes",
     "status_of",  # again, under the lock
     "evaluation_tasks", "train_state_shapes", "require_memory", "newest_valid",
-    "compile_functions", "result_of",
+    "compile_functions", "result_for_all",
 )  # fmt: skip
 
 

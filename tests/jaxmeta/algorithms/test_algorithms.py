@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.agent import Transition
+from jaxmeta.agent import Transition, learning_reward
 from jaxmeta.algorithms.ldm import relabel
 from jaxmeta.replay.elbo_trials import elbo_trials
 from jaxmeta.training.build import build
@@ -103,6 +103,8 @@ def test_real_returns_replace_what_was_imagined():
     tr = Transition(*[jnp.arange(3.0)] * 8, env_reward=jnp.full(3, 7.0))
     np.testing.assert_array_equal(relabel(run)(tr).reward, [7, 7, 7])
     np.testing.assert_array_equal(relabel(tiny_run("ldm"))(tr).reward, [0, 1, 2])
+    shaped = tr._replace(shaped=jnp.full(3, 9.0))  # policies learn from it nevertheless
+    np.testing.assert_array_equal(learning_reward(relabel(run)(shaped)), [9, 9, 9])
 
 
 def test_varibads_encoder_receives_the_rl_gradient():

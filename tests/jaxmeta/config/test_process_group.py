@@ -42,6 +42,7 @@ def test_several_tasks_of_a_slurm_step_train_together(monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "2")
     assert cluster() == Cluster(None, 4, 2)
     assert cluster(num_processes=1) == SINGLE_PROCESS
+    assert cluster(num_processes="1", process_id="0") == SINGLE_PROCESS  # the command line's
 
 
 @pytest.mark.parametrize(

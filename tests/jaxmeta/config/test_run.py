@@ -167,7 +167,7 @@ def test_every_field_must_be_there(field):
 @pytest.mark.parametrize("found", [2, 0, -1, 1.0, True, "1", [1]])
 def test_a_later_format_is_refused(found):
     message = refusal(json.dumps({"format": found} | FULL))
-    assert message.startswith("format = ") and "must be at most 1 in config.json" in message
+    assert message.startswith("format = ") and "must be 1 to 1 in config.json" in message
 
 
 def test_the_format_is_on_record_and_may_be_absent():

@@ -98,7 +98,7 @@ def test_joining_is_too_late_once_jax_was_used():
 
 def test_a_lost_process_is_named(monkeypatch):
     monkeypatch.setattr(hosts, "_here", Cluster("127.0.0.1:1", 2, 0))
-    with pytest.raises(PeerLost, match=r"^process 1 of this run is gone.*goes on from there"):  # noqa: SIM117
+    with pytest.raises(PeerLost, match=r"^process 1 of this run is gone.*resumes from there"):  # noqa: SIM117
         with hosts.detect_peer_loss():
             raise ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer")
     assert issubclass(PeerLost, Preempted)

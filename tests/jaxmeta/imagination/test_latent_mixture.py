@@ -19,7 +19,7 @@ from jaxmeta.imagination.options import Imagination
 from jaxmeta.nn.networks import Encoder
 from jaxmeta.nn.options import Networks
 from jaxmeta.rollout import collect
-from jaxmeta.trial import trial
+from jaxmeta.trial import Trial, trial
 from tests.tiny import with_sections
 
 SIZES = Networks(state_embedding=6, action_embedding=3, reward_embedding=2, hidden=7, head=4)
@@ -251,6 +251,23 @@ def test_without_mixture_workers_all_rewards_are_true():
     nobody = np.zeros(WORKERS, bool)
     _, tr = rollout(wanderer, run, env, belief, params, np.zeros_like(ONE_EACH), nobody)
     np.testing.assert_array_equal(tr.reward, tr.env_reward)
+
+
+@pytest.mark.parametrize("returns", ["imagined", "real"])
+def test_a_shaped_reward_is_imagined_where_returns_are(returns):
+    class Shaped(Trial):
+        def step(self, noise, state, action, task):
+            state, step = super().step(noise, state, action, task)
+            return state, step._replace(shaped=jnp.float32(5.0))
+
+    run, _, belief, params = make(returns=returns)
+    env = Shaped(gridworld(), EPISODES, "terminal")
+    _, tr = rollout(wanderer, run, env, belief, params, ONE_EACH)
+    assert (tr.shaped[:, ~IMAGINED] == 5).all()
+    expected = tr.reward[:, IMAGINED] if returns == "imagined" else 5.0
+    np.testing.assert_array_equal(
+        tr.shaped[:, IMAGINED], np.broadcast_to(expected, (len(tr.over), 3))
+    )
 
 
 def test_means_give_the_same_reward_for_the_same_step():

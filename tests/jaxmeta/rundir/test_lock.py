@@ -1,5 +1,6 @@
 """The run directory is never overwritten, and held by one process."""
 
+import json
 import os
 
 import pytest
@@ -78,7 +79,8 @@ def test_under_the_lock_it_is_looked_again(tmp_path):
     write_with_writer(tmp_path / "a", "preempted")
     with pytest.raises(ConfigError, match="holds another run"), lock.hold(other, tmp_path / "a"):
         raise AssertionError("it was held")
-    with lock.hold(WRITTEN, tmp_path / "a"):
+    with lock.hold(WRITTEN, tmp_path / "a") as status:
+        assert status == "preempted"
         assert lock.holder(tmp_path / "a").startswith(f"process {os.getpid()}")
 
 
@@ -89,3 +91,18 @@ def test_a_look_says_who_writes_there(tmp_path):
     write_with_writer(tmp_path / "b", "finished")
     with lock.locked(tmp_path / "b"):  # what is finished may be read
         assert lock.look(WRITTEN, tmp_path / "b") == "finished"
+
+
+def test_a_sweeps_run_may_lack_the_manifest_that_names_its_program(tmp_path):
+    """A kill between the first file and the manifest must not lock a program out of its run."""
+    path = tmp_path / "runs" / "a"
+    path.mkdir(parents=True)
+    (path / layout.CONFIG).write_text(WRITTEN.to_json())
+    assert lock.look(WRITTEN, path, "program") == "running"
+    (path / layout.MANIFEST).write_text(json.dumps({"status": "running", "program": "program"}))
+    assert lock.look(WRITTEN, path, "program") == "running"
+    with pytest.raises(ConfigError, match=r"belongs to a sweep; resume it by .*programs/program"):
+        lock.look(WRITTEN, path)
+    (path / layout.MANIFEST).write_text(json.dumps({"status": "running"}))
+    with pytest.raises(ConfigError, match="is a run of its own, not of the program program"):
+        lock.look(WRITTEN, path, "program")

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from jaxmeta.algorithm import Algorithm
+from jaxmeta.config.run import Run
+from jaxmeta.training.compiled_functions import make_members
 from jaxmeta.training.saved_items import Best, start_of, update_best
 
 
@@ -36,5 +38,14 @@ def test_the_better_of_two_evaluations_is_kept_seed_by_seed():
 def test_a_method_declares_what_fills_its_leaves(leaf, value):
     nothing = lambda *args: jnp.zeros(())
     added = {"params.film": 0.5, "count": 3.0}
-    start = start_of(Algorithm(None, nothing, nothing, nothing, nothing, added=added))
-    assert start(leaf) == value
+    algorithm = Algorithm(None, nothing, nothing, nothing, nothing, added=added)
+    assert start_of(algorithm, make_members(Run(method="rl2")))(leaf) == value
+
+
+def test_a_younger_option_begins_with_what_each_member_has():
+    runs = [Run(method="rl2").replace({"a2c.gamma": x, "seeds": 2}) for x in (0.9, 0.99)]
+    nothing = lambda *args: jnp.zeros(())
+    algorithm = Algorithm(None, nothing, nothing, nothing, nothing)
+    start = start_of(algorithm, make_members(*runs))
+    np.testing.assert_allclose(start("course.state.hp.a2c.gamma"), [0.9, 0.9, 0.99, 0.99])
+    assert start("course.state.hp.a2c.another") is None

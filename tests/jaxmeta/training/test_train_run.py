@@ -13,6 +13,7 @@ import jaxmeta
 from envs.gridworld import gridworld
 from experiments.__main__ import main
 from jaxmeta.algorithms.rl2 import rl2
+from jaxmeta.config.process_group import Cluster
 from jaxmeta.config.run import Run
 from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError
 from jaxmeta.rundir import checkpoint, evaluation_csv, layout, lock, reading
@@ -153,7 +154,7 @@ def test_missing_checkpoints_are_not_replaced_by_a_new_beginning(trained, tmp_pa
     out = copied(trained, tmp_path)
     shutil.rmtree(out / layout.CHECKPOINTS)
     metrics = (out / layout.METRICS).read_bytes()
-    with pytest.raises(CheckpointError, match="one of update 9 was written; nothing was changed"):
+    with pytest.raises(CheckpointError, match="but that of update 9 was written; nothing was changed"):
         jaxmeta.train(trained.run, out)
     assert (out / layout.METRICS).read_bytes() == metrics
 
@@ -326,3 +327,56 @@ def test_when_a_seed_dies_the_others_continue(tmp_path, capsys):
         jaxmeta.load(poisoned, **given)
     _, best = jaxmeta.load(poisoned, which="best", **given)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(best))
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_read_back(trained, monkeypatch):
+    """It was not finished at the first look, but is when this process holds the lock."""
+    before = {p: p.read_bytes() for p in trained.out.glob("*.*") if p.is_file()}
+    monkeypatch.setattr("jaxmeta.rundir.lock.look", lambda run, path: "preempted")
+    again = jaxmeta.train(trained.run, trained.out)
+    assert {p: p.read_bytes() for p in trained.out.glob("*.*") if p.is_file()} == before
+    chex.assert_trees_all_equal(again.params, trained.result.params)
+
+
+def test_a_result_is_read_by_one_process_alone(trained, monkeypatch):
+    """Of several that train together, any may load what they trained: nothing is broadcast."""
+
+    def refuse(own):
+        raise AssertionError("it waits for other processes")
+
+    monkeypatch.setattr("jaxmeta.devices.hosts._here", Cluster("a:1", 2, 0))
+    monkeypatch.setattr("jaxmeta.devices.hosts.broadcast_bytes", refuse)
+    _, params = jaxmeta.load(trained.out, seed=1)
+    chex.assert_trees_all_equal(params, jax.tree.map(lambda x: x[1], trained.result.params))
+
+
+def test_a_finished_run_is_read_back_where_its_devices_are_not(trained, monkeypatch):
+    def refuse(run, wanted):
+        raise ConfigError("mesh: needs more devices")
+
+    monkeypatch.setattr("jaxmeta.training.train_run.device_mesh", refuse)
+    again = jaxmeta.train(trained.run, trained.out, mesh="seeds=2")
+    chex.assert_trees_all_equal(again.params, trained.result.params)
+
+
+@pytest.mark.parametrize("option", [("a2c.gamma", 0.95), ("vae.dropout", 0.7)])
+def test_a_checkpoint_from_before_an_option_is_resumed(option, trained, tmp_path, monkeypatch):
+    """As if the field had been added since: its leaf is taken out of the index and the arrays."""
+    name, value = option
+    out = copied(trained, tmp_path)
+    leaf = f"state.hp.{name}"
+    read = checkpoint.check_index
+
+    def without(index, update, like, start):
+        index["leaves"]["course"].pop(leaf, None)
+        index["seal"] = checkpoint.seal(index)
+        read(index, update, like, start)
+
+    monkeypatch.setattr(checkpoint, "check_index", without)
+    assert trained.run.fields()[name] == value
+    newest_update = newest(out)
+    shutil.rmtree(out / layout.CHECKPOINTS / str(newest_update))
+    manifest = reading.read_manifest(out) | {"saved": newest(out)}
+    (out / layout.MANIFEST).write_text(json.dumps(manifest))
+    result = jaxmeta.resume(out)
+    chex.assert_trees_all_equal(result.params, trained.result.params)
