@@ -154,7 +154,7 @@ def test_missing_checkpoints_are_not_replaced_by_a_new_beginning(trained, tmp_pa
     out = copied(trained, tmp_path)
     shutil.rmtree(out / layout.CHECKPOINTS)
     metrics = (out / layout.METRICS).read_bytes()
-    with pytest.raises(CheckpointError, match="but that of update 9 was written; nothing was changed"):
+    with pytest.raises(CheckpointError, match="that of update 9 was written; nothing was changed"):
         jaxmeta.train(trained.run, out)
     assert (out / layout.METRICS).read_bytes() == metrics
 
