@@ -40,7 +40,8 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
         self, key: Key, t: Array, state: EnvState, action: Array, task: Task
     ) -> tuple[EnvState, Step]:
         noise = self.env.draw(jax.random.fold_in(key, t))
-        return self.env.step(noise, state, action, task)
+        state, step = self.env.step(noise, state, action, task)
+        return state, step._replace(met=self.env.goal_met(step.met, step.env_reward))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -82,8 +83,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
         if terminated or truncated:
             self._state = None
         info = {name: float(value) for name, value in (step.metrics or {}).items()}
-        met = self.env.goal_met(step.met, step.env_reward)
-        info |= {"bad": bad} | ({"met": bool(met)} if self.env.has_goals else {})
+        info |= {"bad": bad} | ({"met": bool(step.met)} if self.env.has_goals else {})
         return np.asarray(step.next_obs), float(step.reward), terminated, truncated, info
 
     def _checked(self, action: Any) -> np.ndarray:

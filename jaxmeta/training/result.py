@@ -10,7 +10,6 @@ import numpy as np
 
 from jaxmeta.agent import Agent, Params
 from jaxmeta.config import registry
-from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.devices import hosts
 from jaxmeta.env import Env
@@ -118,21 +117,6 @@ def read_trained(path: Path, built: Built) -> Trained:
     return restored.items[AGENT]
 
 
-def read_result(path: Path, env: Env | None = None, method: Method | None = None) -> Result:
-    """Return a run's results so far, from its directory; nothing there is changed.
-
-    Raises:
-      ConfigError: it holds no run, or no checkpoint yet.
-      CheckpointError: all its checkpoints are damaged.
-    """
-    return result_of_run(path, reading.read_run(path), env, method)
-
-
-def result_of_run(path: Path, run: Run, env: Env | None, method: Method | None) -> Result:
-    """Do what `read_result` does, for a run that was read from the directory."""
-    return stored_result(path, build_together([run.with_code(env, method)], env, method))
-
-
 def load(
     path: str | os.PathLike,
     *,
@@ -158,7 +142,8 @@ def load(
         raise ConfigError(f"seed = {seed}: must be 0 to {run.seeds - 1}")
     if which not in ("last", "best"):
         raise ConfigError(f"which = {which!r}: must be one of last, best")
-    result = result_of_run(Path(path), run, env, method)
+    built = build_together([run.with_code(env, method)], env, method)
+    result = stored_result(Path(path), built)
     if which == "last" and seed in result.dead:
         raise ConfigError(
             f"seed = {seed}: its last parameters are not finite (since update"
