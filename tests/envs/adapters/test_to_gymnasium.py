@@ -161,3 +161,19 @@ def test_a_missing_package_is_named():
     first, second = done.stdout.splitlines()
     assert "pip install 'jaxmeta[gymnasium]'" in first
     assert "pip install 'jaxmeta[gymnax]'" in second
+
+
+def test_info_says_whether_the_goal_was_met_and_what_the_environment_measures():
+    """By the binary reward of the gridworld; a Counter has no goals."""
+    env = to_gymnasium(gridworld(), GOAL)
+    env.reset(seed=0)
+    assert [env.step(2)[-1]["met"] for _ in range(3)] == [False, True, False]  # 2: right
+
+    class Measured(Counter):
+        def step(self, noise, state, action, task):
+            state, step = super().step(noise, state, action, task)
+            return state, step._replace(metrics={"height": jnp.float32(0.5)})
+
+    env = to_gymnasium(Measured(), 3)
+    env.reset(seed=0)
+    assert env.step(np.array([1.0], np.float32))[-1] == {"height": 0.5, "bad": False}
