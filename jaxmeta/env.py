@@ -16,6 +16,8 @@ Array = jax.Array
 Key = jax.Array
 Task = Any
 EnvState = Any
+TRAIN = "train"  # the first split, by whatever name; what methods ask for
+ORACLE = "oracle"  # the union of all splits
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,11 @@ class Step(NamedTuple):
 
 
 def mdp_step(obs: Array, reward: Array, terminated: Array | bool = False, **fields: Any) -> Step:
-    """Return the Step of a plain MDP, in which a trial is one episode; `fields` is `met` etc."""
-    terminated = jnp.asarray(terminated)
+    """Return the Step of a plain MDP, in which a trial is one episode; `fields` is `met` etc.
+
+    The reward may be any number or array [] of numbers or bools.
+    """
+    reward, terminated = jnp.asarray(reward), jnp.asarray(terminated)
     discount = jnp.where(terminated, 0.0, 1.0)
     return Step(obs, reward, obs, terminated, discount, terminated, reward, **fields)
 
@@ -93,8 +98,8 @@ class Env(abc.ABC):
       action_space: what it does.
       reward: `Binary(low, high)` or `Real()`.
       horizon: steps of an episode, at most.
-      splits: disjoint task sets by name; "train" comes first. `sample_task` also
-        understands "oracle": the union of all splits.
+      splits: disjoint task sets by name; the first is trained on, whatever its name.
+        `sample_task` also understands "oracle": the union of all splits.
       fixed_length: True where no episode can end before `horizon`; rollouts are then
         faster, because no worker is reset inside them.
       cells: the finite set of states, where there is one.

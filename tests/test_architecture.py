@@ -14,7 +14,7 @@ PACKAGES = ("jaxmeta", "envs", "experiments")
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 # The order of the rooms: each may import itself and what stands before it in its line.
-VOCABULARY = ("axes", "env", "agent", "trial", "rollout", "algorithm")
+VOCABULARY = ("axes", "env", "action_units", "agent", "trial", "rollout", "algorithm")
 GROUND = ("errors", "paper_settings", "config", *VOCABULARY)
 PARTS = ("nn", "replay", "rl", "beliefs", "imagination", "algorithms")
 RUNNING = ("devices", "rundir", "statistics")  # it never sees the parts, nor they it

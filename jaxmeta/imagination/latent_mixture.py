@@ -51,7 +51,7 @@ class LatentMixture(Wrapper):
 
     def next_task(self, key: Key, split: str, task: MixtureTask) -> MixtureTask:
         """Return a new real task; the worker keeps its role and its mixture."""
-        return task._replace(task=self.env.sample_task(key, split))
+        return task._replace(task=self.env.next_task(key, split, task.task))
 
     def eval_tasks(self, split: str) -> Task:
         """Refuse: agents are evaluated on the bare environment."""

@@ -22,7 +22,7 @@ from jaxmeta.algorithm import (
     update_key,
 )
 from jaxmeta.config.run import Run
-from jaxmeta.env import Array, Env, EnvState, Key, Step, Task, Wrapper
+from jaxmeta.env import Array, Env, EnvState, Key, Step, Task, Wrapper, is_key
 from jaxmeta.errors import ConfigError
 from jaxmeta.nn.action_distributions import draw as draw_action
 from jaxmeta.nn.cache_blocks import WINDOWS_PER_BLOCK
@@ -118,7 +118,7 @@ def task_ids(tasks: Task) -> Array:
     count = jax.tree.leaves(tasks)[0].shape[0]
     equal = jnp.ones((count, count), bool)
     for x in jax.tree.leaves(tasks):
-        flat = x.reshape(count, -1)
+        flat = (jax.random.key_data(x) if is_key(x) else x).reshape(count, -1)
         equal &= (flat[:, None] == flat[None]).all(-1)
     return jnp.argmax(equal, axis=1).astype(jnp.int32)
 

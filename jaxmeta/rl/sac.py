@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
     obs: Array  # [n, O]
     belief: Array  # [n, F]
-    action: Array  # [n, A] in the environment's units
+    action: Array  # [n, A] in units of the action space's bounds
     reward: Array  # [n]
     next_obs: Array  # [n, O]
     next_belief: Array  # [n, F]
@@ -117,16 +117,12 @@ def continuous_actions(env: Env) -> Box:
 def soft_actor_critic(env: Env, options: SAC) -> SoftActorCritic:
     """Return SAC for an environment with continuous actions.
 
-    Actions fill the space's bounds, or [-1, 1] where it has none.
+    Actions fill [-1, 1], the units of the action space's bounds.
 
     Raises:
       ConfigError: actions are discrete.
     """
-    space = continuous_actions(env)
-    bounded = abs(space.low) < float("inf") and abs(space.high) < float("inf")
-    low, high = (space.low, space.high) if bounded else (-1.0, 1.0)
-    middle, half = (low + high) / 2, (high - low) / 2
-    (actions,) = space.shape
+    (actions,) = continuous_actions(env).shape
     actor, critic = Stack(options, 2 * actions), Stack(options, 1)
 
     def optimiser(hp: SAC) -> optax.GradientTransformation:
@@ -145,7 +141,7 @@ def soft_actor_critic(env: Env, options: SAC) -> SoftActorCritic:
 
     def act(params: Params, obs: Array, belief: Array, noise: Array) -> Array:
         outputs = apply(actor, params["actor"], obs, belief)
-        return middle + half * squash(outputs, noise).action
+        return squash(outputs, noise).action
 
     def q_values(critics: Params, obs: Array, belief: Array, action: Array) -> list[Array]:
         """Return both critics' values [n] of actions in [-1, 1]."""
@@ -169,10 +165,9 @@ def soft_actor_critic(env: Env, options: SAC) -> SoftActorCritic:
         next_v = jnp.minimum(*next_q) - temperature * after.log_prob
         target_q = hp.reward_scale * batch.reward + hp.gamma * batch.discount * next_v
         target_q = lax.stop_gradient(target_q)
-        unit_action = (batch.action - middle) / half
 
         def losses(trainable: Params) -> tuple[Array, Metrics]:
-            q_pred = q_values(trainable["critics"], batch.obs, batch.belief, unit_action)
+            q_pred = q_values(trainable["critics"], batch.obs, batch.belief, batch.action)
             critic_loss = jnp.stack(
                 [(batch.weight * (q - target_q) ** 2).mean() for q in q_pred]
             ).sum()

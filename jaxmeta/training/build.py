@@ -11,10 +11,12 @@ from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.env import Env
 from jaxmeta.errors import ConfigError
 from jaxmeta.training.compiled_functions import Members, make_members
+from jaxmeta.training.env_contract import require_contract
 from jaxmeta.training.saved_items import Trained, trained_shapes
 from jaxmeta.trial import Trial, trial
 
 Method = Callable[[Trial, Run], Algorithm]
+OWN = "envs."  # the package of environments whose contract our tests hold
 
 
 class Built(NamedTuple):
@@ -51,6 +53,8 @@ def trials_of(run: Run, env: Env | None) -> Trial:
     base = make_base_env(run) if env is None else env
     if not isinstance(base, Env):
         raise ConfigError(f"env = {run.env!r}: must make a jaxmeta.Env, not {type(base).__name__}")
+    if env is not None or not registry.env_spec(run.env).make.startswith(OWN):
+        require_contract(base, run.env if env is None else type(env).__name__)
     require_options(run, base)
     run.updates(base.horizon)
     return trial(base, run.trial.episodes, run.trial.boundary)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmeta.agent import Agent, Params, greedy
-from jaxmeta.env import Array, Key, Task
+from jaxmeta.env import Array, Key, Task, is_key
 from jaxmeta.rollout import adaptation
 from jaxmeta.rundir import evaluation_csv
 from jaxmeta.trial import Trial
@@ -26,12 +26,17 @@ def evaluation_tasks(env: Trial) -> tuple[Task, list[dict[str, Any]]]:
     described = [
         {
             "split": split,
-            "task": plain(jax.tree.map(lambda x, i=i: np.asarray(x[i]).tolist(), tasks)),
+            "task": plain(jax.tree.map(lambda x, i=i: as_numbers(x[i]).tolist(), tasks)),
             "best_return": None if np.isnan(best[i]) else round(float(best[i]), 6),
         }
         for i, split in enumerate(splits)
     ]
     return tasks, described
+
+
+def as_numbers(x: Array) -> np.ndarray:
+    """Return an array in NumPy; typed random keys become the numbers they are made of."""
+    return np.asarray(jax.random.key_data(x) if is_key(x) else x)
 
 
 def plain(task: Any) -> Any:

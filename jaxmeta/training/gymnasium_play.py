@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmeta.action_units import to_env_action
 from jaxmeta.agent import Agent, Params, Transition
 from jaxmeta.env import Discrete, Key
 from jaxmeta.errors import ConfigError
@@ -37,8 +38,9 @@ def play(
       params: its parameters.
       trial_env: what it was trained in, `jaxmeta.make_env(run)`: it says how many episodes a trial
         has, and after how many steps one ends at the latest.
-      env: of gymnasium; its spaces must be those of `trial_env.env`. Vectors are clipped
-        to its bounds; the agent remembers the unclipped action.
+      env: of gymnasium; its spaces must be those of `trial_env.env`. Vectors get the units
+        of the latter's bounds, and are clipped to those of both; the agent remembers the action
+        before that.
       key: for the agent's actions.
       seed: for the environment's first reset; None leaves its randomness as it is.
 
@@ -58,7 +60,9 @@ def play(
     while episode < trial_env.episodes:
         noise = draw(keys[len(transitions)])
         action, _ = act(params, memory, obs, noise)
-        raw_obs, reward, terminated, truncated, info = env.step(for_gymnasium(action, env))
+        raw_obs, reward, terminated, truncated, info = env.step(
+            for_gymnasium(trial_env, action, env)
+        )
         t += 1
         last = terminated or truncated or t == trial_env.env.horizon
         over = last and episode + 1 == trial_env.episodes
@@ -119,9 +123,9 @@ def with_end_flag(trial_env: Trial, obs: Any, last: bool) -> np.ndarray:
     return np.append(obs, last).astype(trial_env.obs_space.dtype)
 
 
-def for_gymnasium(action: Any, env: Any) -> Any:
-    """Return an action as an environment of gymnasium takes it."""
+def for_gymnasium(trial_env: Trial, action: Any, env: Any) -> Any:
+    """Return an agent's action as an environment of gymnasium takes it."""
     if not hasattr(env.action_space, "low"):
         return int(action)
-    space = env.action_space
+    action, space = to_env_action(trial_env.env.action_space, action), env.action_space
     return np.clip(np.asarray(action, space.dtype), space.low, space.high)

@@ -173,3 +173,28 @@ def test_the_task_never_changes_inside_a_trial_and_does_after_it():
             renewed += [task[begin]] if i else []
         assert task[0] == worker
     assert len(renewed) > 16 and len(set(renewed)) > len(renewed) // 2
+
+
+class Grades(Restless):
+    """Tasks are the split's number: 0 for the first, whatever it is called."""
+
+    splits = ("easy", "hard")
+
+    def sample_task(self, key, split):
+        return jnp.int32({"easy": 0, "hard": 1, "oracle": 2}[split])
+
+    def eval_tasks(self, split):
+        return jnp.full(3, {"easy": 0, "hard": 1, "oracle": 2}[split])
+
+    def next_task(self, key, split, task):
+        return task + 10 * jnp.int32({"easy": 1, "hard": 2, "oracle": 3}[split])
+
+
+@pytest.mark.parametrize(
+    ("split", "place"), [("train", 0), ("easy", 0), ("hard", 1), ("oracle", 2)]
+)
+def test_train_is_the_first_split_by_whatever_name(split, place):
+    env, key = trial(Grades(), 2), jax.random.key(0)
+    assert env.sample_task(key, split) == place
+    assert (env.eval_tasks(split) == place).all()
+    assert env.next_task(key, split, jnp.int32(5)) == 5 + 10 * (place + 1)

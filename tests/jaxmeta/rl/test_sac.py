@@ -26,10 +26,13 @@ KEY = jax.random.key(0)
 
 
 class Plant(Steer):
-    """Two numbers are seen, one action in [-2, 3]."""
+    """Two numbers are seen, one action in [-1, 1]: trials stretch it to the plant's [-2, 3]."""
 
     obs_space = Box((2,))
-    action_space = Box((1,), -2.0, 3.0)
+
+
+def in_plant_units(action):
+    return 0.5 + 2.5 * action
 
 
 def made(hp=HP, env=None):
@@ -84,10 +87,10 @@ def test_actions_fill_their_bounds_and_the_mode_needs_no_noise():
     rl, params, _ = made()
     obs, belief = jnp.ones(2), jnp.ones(BELIEF)
     actions = [rl.act(params, obs, belief, jnp.full(1, x)) for x in (-1e6, 0.0, 1e6)]
-    assert actions[0] == -2.0
-    assert actions[2] == 3.0
+    assert actions[0] == -1.0
+    assert actions[2] == 1.0
     mean = sac.squash(sac.Stack(HP, 2).apply(params["actor"], obs, belief), jnp.zeros(1)).action
-    np.testing.assert_allclose(actions[1], 0.5 + 2.5 * mean, rtol=1e-6)
+    np.testing.assert_allclose(actions[1], mean, rtol=1e-6)
 
 
 def test_losses_are_those_of_a_float64_calculation(plain):
@@ -115,8 +118,7 @@ def test_losses_are_those_of_a_float64_calculation(plain):
     after, log_prob = policy(b.next_obs, b.next_belief, next_noise)
     next_v = min_q(targets, b.next_obs, b.next_belief, after) - 0.3 * log_prob
     target_q = b.reward + HP.gamma * b.discount * next_v
-    unit_action = (b.action - 0.5) / 2.5
-    errors = [stack(plain, p, b.obs, b.belief, unit_action)[:, 0] - target_q for p in critics]
+    errors = [stack(plain, p, b.obs, b.belief, b.action)[:, 0] - target_q for p in critics]
     value_loss = sum((b.weight * e**2).mean() for e in errors)
     now, log_prob = policy(b.obs, b.belief, noise)
     policy_loss = (b.weight * (0.3 * log_prob - min_q(critics, b.obs, b.belief, now))).mean()
@@ -148,8 +150,7 @@ def test_the_actors_loss_does_not_move_the_critics():
     batch = some_batch()
     # Where critics are exact, only the actor's loss is left, and they must stay.
     values = [
-        sac.Stack(HP, 1).apply(p, batch.obs, batch.belief, (batch.action - 0.5) / 2.5)
-        for p in params["critics"]
+        sac.Stack(HP, 1).apply(p, batch.obs, batch.belief, batch.action) for p in params["critics"]
     ]
     same = [params["critics"][0], params["critics"][0]]
     params = params | {"critics": same}
@@ -229,10 +230,11 @@ def test_the_linear_quadratic_regulator_is_found():
         key, rate = inputs
         key_x, key_u, key_learn = jax.random.split(key, 3)
         x = 0.8 * jax.random.normal(key_x, (128, 2))
-        u = jax.random.uniform(key_u, (128, 1), minval=-2.0, maxval=2.0)
+        action = jax.random.uniform(key_u, (128, 1), minval=-1.0, maxval=0.6)
+        u = in_plant_units(action)
         reward = -((x @ q) * x).sum(1) - ((u @ r) * u).sum(1)
         zero, one = jnp.zeros((128, BELIEF)), jnp.ones(128)
-        batch = sac.Batch(x, zero, u, reward, x @ a.T + u @ b.T, zero, one, one)
+        batch = sac.Batch(x, zero, action, reward, x @ a.T + u @ b.T, zero, one, one)
         now = dataclasses.replace(hp, learning_rate=rate)
         return rl.learn(*carry, batch, key_learn, now)[:2], None
 
@@ -244,7 +246,7 @@ def test_the_linear_quadratic_regulator_is_found():
         def act(x):
             zero, mode = jnp.zeros((len(x), BELIEF)), jnp.zeros((len(x), 1))
             action = rl.act(params, jnp.asarray(x, jnp.float32), zero, mode)
-            return np.asarray(action, np.float64)
+            return in_plant_units(np.asarray(action, np.float64))
 
         return act
 
