@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmeta.action_units import to_env_action
-from jaxmeta.config.untrusted_text import safe_name, safe_repr
+from jaxmeta.config.untrusted_text import safe_name
 from jaxmeta.env import (
     ORACLE,
     TRAIN,
