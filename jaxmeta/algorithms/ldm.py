@@ -164,6 +164,8 @@ def ldm(env: Trial, run: Run) -> Algorithm:
 
         def phase(carry: Carry, k: Array) -> tuple[Carry, Metrics]:
             workers = recompute_memories(carry.params, carry.workers, carry.trial_transitions, k)
+            past = jax.tree.map(merge_groups, carry.trial_transitions)
+            fold_past = lambda observe, start: schedule.fold_past(observe, start, past, k)
             workers, grouped = advance_phase(carry.params, workers, k)
             trial_transitions = schedule.write(carry.trial_transitions, grouped.transitions, k)
             rollout = Rollout(
@@ -177,7 +179,12 @@ def ldm(env: Trial, run: Run) -> Algorithm:
             select = lambda tr, which: jax.tree.map(lambda x: x[:, which], tr)
 
             params, learned, metrics = policy.learn(
-                carry.params, carry.learned, rollout, schedule.key(update_key(state, 2), k), hp
+                carry.params,
+                carry.learned,
+                rollout,
+                fold_past,
+                schedule.key(update_key(state, 2), k),
+                hp,
             )
 
             # Only normal workers' trials train the belief.

@@ -24,6 +24,7 @@ from jaxmeta.rl.a2c import a2c_loss, policy_optimiser
 from jaxmeta.rl.actor_critic import Recurrent, recurrent
 from jaxmeta.rl.on_policy import Learner, on_policy
 from jaxmeta.rl.ppo import ppo_learner
+from jaxmeta.rl.update_schedule import FoldPast
 from jaxmeta.rollout import Rollout
 from jaxmeta.trial import Trial
 
@@ -67,6 +68,7 @@ def joint_learner(run: Run, net: Recurrent, belief: Belief) -> Learner:
         params: Params,
         opt: optax.OptState,
         rollout: Rollout,
+        fold_past: FoldPast,
         replay: ring_buffer.Trajectories,
         key: Key,
         hp: Hyper,
@@ -103,13 +105,16 @@ def alternating_learner(env: Env, run: Run, net: Recurrent, belief: Belief) -> L
         params: Params,
         learned: Any,
         rollout: Rollout,
+        fold_past: FoldPast,
         replay: ring_buffer.Trajectories,
         key: Key,
         hp: Hyper,
     ) -> tuple[Params, Any, Metrics]:
         policy_state, belief_opt = learned
         key_policy, key_belief = jax.random.split(key)
-        params, policy_state, metrics = policy.learn(params, policy_state, rollout, key_policy, hp)
+        params, policy_state, metrics = policy.learn(
+            params, policy_state, rollout, fold_past, key_policy, hp
+        )
         params, belief_opt, elbo_metrics = latent.learn(
             params, belief_opt, replay, key_belief, hp.vae
         )

@@ -60,20 +60,34 @@ def scale_by_return_std(statistics: Statistics, reward: Array) -> Array:
     return jnp.clip(reward * lax.rsqrt(statistics.var + EPS), -LIMIT, LIMIT)
 
 
-def running_returns(reward: Array, over: Array, gamma: Array | float) -> Array:
-    """Return G_t = gamma G_{t-1} + r_t of one worker, from 0 at a trial's start, [T]."""
+def running_returns(reward: Array, over: Array, gamma: Array | float, start: Array) -> Array:
+    """Return G_t = gamma G_{t-1} + r_t of one worker [T], from 0 at a trial's start.
+
+    `start` is G before the first step, [].
+    """
 
     def step(g: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
         reward, over = inputs
         g = gamma * g + reward
         return jnp.where(over, 0.0, g), g
 
-    return lax.scan(step, jnp.zeros_like(reward[0]), (reward, over))[1]
+    return lax.scan(step, start, (reward, over))[1]
 
 
 def update_return_statistics(
-    statistics: Statistics, reward: Array, over: Array, gamma: Array | float
+    statistics: Statistics,
+    reward: Array,
+    over: Array,
+    gamma: Array | float,
+    start: Array,
+    last_return: str,
 ) -> Statistics:
-    """Return the statistics updated with the running returns of a rollout [T, W]."""
-    by_worker = jax.vmap(running_returns, in_axes=(1, 1, None))
-    return update_statistics(statistics, by_worker(reward, over, gamma))
+    """Return the statistics updated with the running returns of a rollout [T, W].
+
+    `start` [W] is their returns before it; `last_return` is `ppo.last_return`.
+    """
+    by_worker = jax.vmap(running_returns, in_axes=(1, 1, None, 0))
+    returns = by_worker(reward, over, gamma, start)  # [W, T]
+    if last_return == "zeroed":
+        returns = jnp.where(over.T, 0.0, returns)
+    return update_statistics(statistics, returns)

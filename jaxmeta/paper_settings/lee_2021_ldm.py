@@ -90,9 +90,9 @@ ROWS = (
         "reference",
         ROBOTS,
         (ANY,),
-        {"ppo.update": "episode", "ppo.credit": "episode"},
+        {"ppo.update": "episode", "ppo.credit": "episode", "ppo.last_return": "zeroed"},
         "public code: on robots an update is an episode of 200 steps, without bootstrapping"
-        " across its end",
+        " across its end; a trial's return is set to 0 before statistics are taken",
     ),
     Row(
         "reference",

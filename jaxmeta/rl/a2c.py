@@ -20,6 +20,7 @@ from jaxmeta.rl.policy_learner import (
     Relabel,
     unchanged,
 )
+from jaxmeta.rl.update_schedule import FoldPast
 from jaxmeta.rollout import Rollout
 
 
@@ -89,7 +90,12 @@ def a2c_learner(
         )
 
     def learn(
-        params: Params, learned: PolicyLearnerState, rollout: Rollout, key: Key, hp: Hyper
+        params: Params,
+        learned: PolicyLearnerState,
+        rollout: Rollout,
+        fold_past: FoldPast,
+        key: Key,
+        hp: Hyper,
     ) -> tuple[Params, PolicyLearnerState, Metrics]:
         trainable = select_groups(params, GROUPS)
 

@@ -25,7 +25,7 @@ from jaxmeta.rl.a2c import a2c_learner
 from jaxmeta.rl.actor_critic import Recurrent
 from jaxmeta.rl.policy_learner import PolicyLearner, PolicyLearnerState, Relabel, unchanged
 from jaxmeta.rl.ppo import ppo_learner
-from jaxmeta.rl.update_schedule import update_schedule
+from jaxmeta.rl.update_schedule import FoldPast, update_schedule
 from jaxmeta.rollout import Rollout, Worker, advance_workers, start_workers
 from jaxmeta.trial import Trial
 
@@ -65,7 +65,8 @@ class Learner(NamedTuple):
 
     Attributes:
       init: (params, hp) -> learned, its state.
-      learn: (params, learned, rollout, replay, key, hp) -> (params, learned, metrics).
+      learn: (params, learned, rollout, fold_past, replay, key, hp) -> (params, learned, metrics);
+        see `PolicyLearner`.
     """
 
     init: Callable[[Params, Hyper], Any]
@@ -79,11 +80,12 @@ def policy_only(policy: PolicyLearner) -> Learner:
         params: Params,
         learned: PolicyLearnerState,
         rollout: Rollout,
+        fold_past: FoldPast,
         replay: None,
         key: Key,
         hp: Hyper,
     ) -> tuple[Params, PolicyLearnerState, Metrics]:
-        return policy.learn(params, learned, rollout, key, hp)
+        return policy.learn(params, learned, rollout, fold_past, key, hp)
 
     return Learner(policy.init, learn)
 
@@ -133,6 +135,8 @@ def on_policy(
         def phase(carry: Carry, k: Array) -> tuple[Carry, Metrics]:
             params, learned, replay, workers, trial_transitions = carry
             workers = schedule.recompute_memories(params, workers, trial_transitions, k)
+            past = trial_transitions
+            fold_past = lambda observe, start: schedule.fold_past(observe, start, past, k)
             workers, rollout = advance_phase(params, workers, k)
             trial_transitions = schedule.write(trial_transitions, rollout.transitions, k)
             if replay_spec:
@@ -140,7 +144,7 @@ def on_policy(
                     replay, elbo_trials(trial_transitions), replay_spec.mode, k
                 )
             params, learned, metrics = learner.learn(
-                params, learned, rollout, replay, schedule.key(key_learn, k), hp
+                params, learned, rollout, fold_past, replay, schedule.key(key_learn, k), hp
             )
             metrics |= {"return_train": true_return(rollout.transitions)}
             return Carry(params, learned, replay, workers, trial_transitions), metrics

@@ -73,6 +73,13 @@ class PPO:
         True,
         "whether rewards are divided by the running standard deviation of discounted returns",
     )
+    last_return: str = setting(
+        "counted",
+        "whether the return up to a trial's last step is one of those, or 0 in its place (zeroed;"
+        " the public code)",
+        choices=("counted", "zeroed"),
+        before="counted",
+    )
 
     def check(self, run: Run) -> None:
         """Check that `memory = cleared` can have an effect.

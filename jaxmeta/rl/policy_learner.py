@@ -26,7 +26,8 @@ class PolicyLearner(NamedTuple):
 
     Attributes:
       init: (params, hp) -> PolicyLearnerState.
-      learn: (params, learned, rollout [T, W], key, hp) -> (params, learned, metrics).
+      learn: (params, learned, rollout [T, W], fold_past, key, hp) -> (params, learned, metrics);
+        `fold_past` knows the earlier steps of the trial, where the rollout begins in its middle.
     """
 
     init: Callable[[Params, Hyper], PolicyLearnerState]

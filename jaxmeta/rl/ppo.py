@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxmeta.agent import Params, learning_reward
+from jaxmeta.agent import Params, Transition, learning_reward
 from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Env, Key
@@ -23,6 +23,7 @@ from jaxmeta.rl.actor_critic import NetworkInputs, Recurrent, network_inputs
 from jaxmeta.rl.gae import advantages_and_returns
 from jaxmeta.rl.options import PPO
 from jaxmeta.rl.policy_learner import GROUPS, PolicyLearner, PolicyLearnerState, Relabel, unchanged
+from jaxmeta.rl.update_schedule import FoldPast
 from jaxmeta.rollout import Rollout
 
 EPS = 1e-5  # added to the advantages' standard deviation
@@ -85,6 +86,11 @@ def take(batch: Batch, which: Array) -> Batch:
     return jax.tree.map(lambda x: x[which], batch)
 
 
+def true_reward(tr: Transition) -> Array:
+    """Return the reward that statistics are of: the environment's, or its shaped one."""
+    return tr.env_reward if tr.shaped is None else tr.shaped
+
+
 def ppo_learner(
     env: Env,
     run: Run,
@@ -112,12 +118,22 @@ def ppo_learner(
         )
 
     def learn(
-        params: Params, learned: PolicyLearnerState, rollout: Rollout, key: Key, hp: Hyper
+        params: Params,
+        learned: PolicyLearnerState,
+        rollout: Rollout,
+        fold_past: FoldPast,
+        key: Key,
+        hp: Hyper,
     ) -> tuple[Params, PolicyLearnerState, Metrics]:
-        tr = rollout.transitions
-        true_reward = tr.env_reward if tr.shaped is None else tr.shaped
+        tr, gamma = rollout.transitions, hp.ppo.gamma
+        start = fold_past(lambda g, step: gamma * g + true_reward(step), jnp.zeros(()))
         return_statistics = update_return_statistics(
-            learned.returns, true_reward, tr.over, hp.ppo.gamma
+            learned.returns,
+            true_reward(tr),
+            tr.over,
+            gamma,
+            jnp.broadcast_to(start, tr.over.shape[1:]),
+            options.last_return,
         )
         reward = learning_reward(relabel(tr))
         if options.normalise_rewards:

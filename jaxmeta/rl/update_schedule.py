@@ -21,6 +21,7 @@ from jaxmeta.rollout import Rollout, Worker
 from jaxmeta.trial import Trial
 
 Observe = Callable[[Memory, Transition], Memory]
+FoldPast = Callable[[Observe, Memory], Memory]  # `UpdateSchedule.fold_past` at the start of a phase
 
 
 class UpdateSchedule(NamedTuple):
@@ -35,6 +36,8 @@ class UpdateSchedule(NamedTuple):
       write: (trial_transitions, transitions of phase k, k) -> trial_transitions, up to there.
       recompute_memory: (observe, start, trial_transitions [T, ...] of one worker, k) -> its memory
         at the start of phase k, by `observe`, from `start` at a trial's start.
+      fold_past: (observe, start, trial_transitions [T, W], k) -> the same for all workers, whatever
+        `observe` accumulates, [W, ...]; `start` itself where a phase is a whole trial.
       recompute_memories: (params, workers [W], trial_transitions [T, W], k) -> the workers, their
         agent's memories recomputed with these parameters (or empty: `ppo.memory`).
       add_to_replay: (replay, rows, mode, k) -> replay, with the rows added after the last phase.
@@ -46,6 +49,7 @@ class UpdateSchedule(NamedTuple):
     empty_trial: Callable[..., Any]
     write: Callable[[Any, Transition, Array], Any]
     recompute_memory: Callable[[Observe, Memory, Any, Array], Memory]
+    fold_past: Callable[[Observe, Memory, Any, Array], Memory]
     recompute_memories: Callable[[Params, Worker, Any, Array], Worker]
     add_to_replay: Callable[..., ring_buffer.Trajectories]
     run_phases: Callable[..., tuple[Any, Metrics]]
@@ -67,6 +71,7 @@ def per_trial(env: Trial) -> UpdateSchedule:
         empty_trial=lambda advance, *args: None,
         write=lambda trial_transitions, transitions, k: transitions,
         recompute_memory=lambda observe, start, trial_transitions, k: start,
+        fold_past=lambda observe, start, trial_transitions, k: start,
         recompute_memories=lambda params, workers, trial_transitions, k: workers,
         add_to_replay=lambda replay, rows, mode, k: ring_buffer.add(replay, rows, mode),
         run_phases=lambda phase, carry: phase(carry, jnp.zeros((), jnp.int32)),
@@ -97,6 +102,10 @@ def per_episode(env: Trial, agent: Agent, memory: str) -> UpdateSchedule:
         is_past = jnp.arange(count * length) < k * length
         return scan(step, start, (trial_transitions, is_past))[0]
 
+    def fold_past(observe: Observe, start: Memory, trial_transitions: Any, k: Array) -> Memory:
+        one = lambda tr: recompute_memory(observe, start, tr, k)
+        return jax.vmap(one, in_axes=1)(trial_transitions)
+
     def recompute_memories(
         params: Params, workers: Worker, trial_transitions: Any, k: Array
     ) -> Worker:
@@ -107,7 +116,7 @@ def per_episode(env: Trial, agent: Agent, memory: str) -> UpdateSchedule:
             )
             return workers._replace(memory=empty)
         observe = lambda memory, tr: agent.observe(params, memory, tr, dummy_noise)
-        recompute = jax.vmap(lambda tr: recompute_memory(observe, start, tr, k), in_axes=1)
+        recompute = lambda trial_transitions: fold_past(observe, start, trial_transitions, k)
         return workers._replace(memory=recompute(trial_transitions))
 
     def add_to_replay(
@@ -125,6 +134,7 @@ def per_episode(env: Trial, agent: Agent, memory: str) -> UpdateSchedule:
         empty_trial=empty_trial,
         write=write,
         recompute_memory=recompute_memory,
+        fold_past=fold_past,
         recompute_memories=recompute_memories,
         add_to_replay=add_to_replay,
         run_phases=run_phases,

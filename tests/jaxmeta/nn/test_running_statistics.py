@@ -51,26 +51,99 @@ def test_rewards_keep_their_sign_and_mean():
     np.testing.assert_allclose(scaled, [1.5, -0.5, 10.0], rtol=1e-6)
 
 
-def test_running_returns_restart_with_every_trial():
+class PublishedNormaliser:
+    """The public code's VecNormalize, for rewards: one step of all workers after the other."""
+
+    def __init__(self, workers, gamma):
+        self.gamma, self.ret = gamma, np.zeros(workers)
+        self.mean, self.var, self.count = 0.0, 1.0, 1e-4
+
+    def step(self, reward, over):
+        """Return a step's normalised rewards [W]."""
+        self.ret = self.ret * self.gamma + reward
+        self.ret[over] = 0.0
+        n, delta = len(self.ret), self.ret.mean() - self.mean
+        total = self.count + n
+        squares = self.var * self.count + self.ret.var() * n
+        self.var = (squares + delta**2 * self.count * n / total) / total
+        self.mean += delta * n / total
+        self.count = total
+        return self.scaled(reward)
+
+    def scaled(self, reward):
+        return np.clip(reward / np.sqrt(self.var + 1e-8), -10.0, 10.0)
+
+
+STEPS, GAMMA = 20, 0.97
+
+
+@pytest.fixture(scope="module")
+def rewards():
+    """Return rewards [2 STEPS, 4], and where trials end: in the middle, in turn, and with all."""
+    over = np.zeros((2 * STEPS, 4), bool)
+    over[[7, 19, 20, 33], [0, 1, 2, 0]] = True
+    over[-1] = True
+    reward = RNG.normal(-4.0, 1.0, size=over.shape)
+    reward[3] = 900.0  # divided, it leaves the clip's range
+    return reward, over
+
+
+def statistics_of(reward, over, length, last_return):
+    """Return the statistics after updates of `length` steps each; trials straddle them."""
+    found, g = running_statistics.init_statistics(()), np.zeros(reward.shape[1])
+    for first in range(0, len(reward), length):
+        part = reward[first : first + length], over[first : first + length]
+        found = running_statistics.update_return_statistics(
+            found, *map(jnp.asarray, part), GAMMA, jnp.asarray(g, jnp.float32), last_return
+        )
+        for r, ended in zip(*part, strict=True):
+            g = np.where(ended, 0.0, GAMMA * g + r)
+    return found
+
+
+@pytest.mark.parametrize("length", [STEPS, 2 * STEPS])
+def test_zeroed_last_returns_are_the_public_codes(rewards, length):
+    reward, over = rewards
+    published = PublishedNormaliser(reward.shape[1], GAMMA)
+    scaled = [published.step(*step) for step in zip(reward, over, strict=True)]
+    found = statistics_of(reward, over, length, "zeroed")
+    assert float(found.mean) == pytest.approx(published.mean, rel=1e-4)
+    assert float(found.var) == pytest.approx(published.var, rel=1e-4)
+    assert float(found.weight) == pytest.approx(published.count, rel=1e-4)
+    # Ours are frozen during a rollout: with the last step's statistics both scale alike.
+    last = running_statistics.scale_by_return_std(found, jnp.asarray(reward[-1]))
+    np.testing.assert_allclose(last, scaled[-1], rtol=1e-4)
+    far = np.array([5e3, -5e3, 1.0, 0.0])
+    np.testing.assert_allclose(
+        running_statistics.scale_by_return_std(found, jnp.asarray(far)),
+        published.scaled(far),
+        rtol=1e-4,
+    )
+    counted = statistics_of(reward, over, length, "counted")
+    assert abs(float(counted.mean) - published.mean) > 0.1  # it matters here
+
+
+def test_counted_last_returns_are_returns_like_others(rewards):
+    reward, over = rewards
+    g, every = np.zeros(reward.shape[1]), []
+    for r, ended in zip(reward, over, strict=True):
+        every.append(GAMMA * g + r)
+        g = np.where(ended, 0.0, every[-1])
+    for length in (STEPS, 2 * STEPS):
+        found = statistics_of(reward, over, length, "counted")
+        assert float(found.mean) == pytest.approx(np.mean(every), rel=1e-4)
+        assert float(found.var) == pytest.approx(np.var(every), rel=1e-3)
+
+
+def test_running_returns_go_on_within_a_trial_and_restart_with_the_next():
     reward, over = RNG.normal(size=9), np.zeros(9, bool)
     over[3] = True
-    expected, g = [], 0.0
+    expected, g = [], 2.5
     for r, ended in zip(reward, over, strict=True):
         g = 0.9 * g + r
         expected.append(g)
         g = 0.0 if ended else g
-    found = jax.jit(running_statistics.running_returns)(jnp.asarray(reward), jnp.asarray(over), 0.9)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_return_statistics_are_over_steps_and_workers():
-    reward = jnp.asarray(RNG.normal(size=(6, 4)), jnp.float32)
-    over = jnp.zeros((6, 4), bool).at[-1].set(True)
-    found = running_statistics.update_return_statistics(
-        running_statistics.init_statistics(()), reward, over, 0.5
+    found = jax.jit(running_statistics.running_returns)(
+        jnp.asarray(reward), jnp.asarray(over), 0.9, jnp.float32(2.5)
     )
-    g = np.zeros((6, 4))
-    for t in range(6):
-        g[t] = (0.5 * g[t - 1] if t else 0.0) + np.asarray(reward[t])
-    assert float(found.var) == pytest.approx(g.var(), rel=1e-3)
-    assert float(found.weight) == pytest.approx(24, rel=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

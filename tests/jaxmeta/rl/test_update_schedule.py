@@ -117,8 +117,65 @@ def test_policy_and_belief_learn_after_every_episode(method):
     if method == "rl2":
         return
     belief_opt = after.learned[1] if method == "varibad" else after.vae_opt
-    assert counts(belief_opt) == {2 * run.vae.updates}
+    # Before the first whole trial there is nothing to learn a belief from.
+    assert counts(belief_opt) == {run.vae.updates}
     assert int(after.replay.seen) == run.workers - (1 if method == "ldm" else 0)  # whole trials
+
+
+def test_a_belief_learns_twice_per_trial_from_the_second_one_on():
+    run, _, after, _ = stepped("ldm", steps=6)
+    assert counts(after.vae_opt) == {11 * run.vae.updates}
+
+
+PUBLISHED = {
+    "ppo__last_return": "zeroed",
+    "vae__reduction": "mean",
+    "vae__pairs": "all",
+    "vae__decoder": "single",
+}
+TWO_GROUPS = {"imagination__normal": 2, "imagination__mixture": 0}  # whose trials are all stored
+
+
+@pytest.mark.parametrize(("method", "fields"), [("varibad", {}), ("ldm", TWO_GROUPS)])
+def test_a_belief_waits_for_the_first_whole_trial(method, fields):
+    """The mean over the steps of a blank row would be one of nothing: not a number."""
+    _, _, after, metrics = stepped(method, **PUBLISHED, **fields)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.params, metrics)))
+    assert metrics["elbo"] < 0
+
+
+def test_what_a_trial_accumulates_is_folded_up_to_the_phase(partial_trial):
+    """As the discounted return is, over trials that end early."""
+    agent, env, _, _, _, rollout, trial_transitions = partial_trial
+    schedule = update_schedule.per_episode(env, agent, "kept")
+    reward, over = map(np.asarray, (rollout.transitions.reward, rollout.transitions.over))
+    discounted = lambda g, tr: 0.9 * g + tr.reward
+    for k in range(EPISODES):
+        expected = np.zeros(WORKERS)
+        for t in range(k * env.env.horizon):
+            expected = np.where(over[t], 0.0, 0.9 * expected + reward[t])
+        found = schedule.fold_past(discounted, jnp.zeros(()), trial_transitions, jnp.int32(k))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [("varibad", {}), ("varibad", PUBLISHED), ("ldm", PUBLISHED | TWO_GROUPS)],
+)
+def test_discounted_returns_run_until_the_trial_ends(method, fields):
+    """Updates in its middle do not set them back; the replay has its true rewards."""
+    run, _, after, _ = stepped(method, **fields)
+    learned = after.learned[0] if method == "varibad" else after.learned
+    reward = np.asarray(after.replay.data.reward[: run.workers], float)
+    assert int(after.replay.seen) == run.workers and reward.shape[1] == 60
+    returns, g = [], np.zeros(run.workers)
+    for r in reward.T:
+        returns.append(g := 0.97 * g + r)
+    if run.ppo.last_return == "zeroed":
+        returns[-1] = np.zeros(run.workers)
+    assert float(learned.returns.mean) == pytest.approx(np.mean(returns), rel=1e-3)
+    assert float(learned.returns.var) == pytest.approx(np.var(returns), rel=1e-3)
+    assert float(learned.returns.weight) == pytest.approx(np.size(returns), rel=1e-3)
 
 
 def test_the_second_episode_is_played_with_updated_parameters():
@@ -156,11 +213,13 @@ def test_the_preset_reference_is_the_public_codes_update(method):
     run = Run(env="half-cheetah-velocity", method=method, preset="reference")
     memory = "cleared" if method == "rl2" else "kept"
     assert (run.ppo.update, run.ppo.credit, run.ppo.memory) == ("episode", "episode", memory)
+    assert run.ppo.last_return == "zeroed"
     if run.get("vae"):
         assert (run.vae.reduction, run.vae.pairs, run.vae.replay) == ("mean", "all", "frozen")
         assert run.vae.kl_weight == pytest.approx(50 / 401)
     paper = Run(env="half-cheetah-velocity", method=method)
     assert (paper.ppo.update, paper.ppo.credit, paper.ppo.memory) == ("trial", "trial", "kept")
+    assert paper.ppo.last_return == "counted"
 
 
 def test_memories_can_be_cleared_between_updates_only():
