@@ -78,17 +78,17 @@ def latest_code(manifest: Mapping[str, Any]) -> Code:
     accepted = [changed["code"][1] for changed in changes if "code" in changed]
     code = accepted[-1] if accepted else manifest.get("code", {})
     return {
-        field: {printable(key): printable(value) for key, value in code[field].items()}
-        for field in KINDS
-        if field in code
+        field: {printable(key): printable(entry[key]) for key in ("from", *entry)}
+        for field, entry in code.items()
+        if field in KINDS
     }
 
 
 def changes(then: Code, now: Code) -> dict[str, str]:
     """Return in words, by field, what of the code handed over is not known to be the same."""
     found = {}
-    for field in then.keys() & now.keys():
-        if said := change(then[field], now[field]):
+    for field in KINDS:
+        if field in then and (said := change(then[field], now[field])):
             found[field] = said
     return found
 

@@ -34,7 +34,7 @@ def make_base_env(run: Run) -> Any:
     spec, options = registry.env_spec(run.env), run.get("env")
     arguments = [run.physics] if spec.simulated else []
     made = user_code.load(spec.make)(*arguments, *([] if options is None else [options]))
-    if isinstance(made, Env) and made.options is None:
+    if isinstance(made, Env) and made.options is None and options is not None:
         made.options = options
     return made
 
