@@ -136,11 +136,17 @@ def test_the_best_parameters_are_those_of_the_best_evaluation(trained):
 def test_what_bits_depend_on_is_compared_on_resuming(trained, tmp_path, caplog):
     out = copied(trained, tmp_path)
     manifest = reading.read_manifest(out)
-    (out / layout.MANIFEST).write_text(json.dumps(manifest | {"processor": "abacus"}))
+    assert manifest["mesh"] == {"seeds": 2}
+    other = {"processor": "abacus", "mesh": {"seeds": 1}, "processes": 2, "python": "3.12.1"}
+    (out / layout.MANIFEST).write_text(json.dumps(manifest | other))
     jaxmeta.train(trained.run, out)
     assert "processor was abacus and is" in caplog.text
+    assert "mesh was {'seeds': 1} and is {'seeds': 2}: results may differ" in caplog.text
+    assert "processes was 2 and is 1: results may differ" in caplog.text
+    assert "python was 3.12.1 and is 3." in caplog.text
     (entry,) = reading.read_manifest(out)["resumed_from"]
     assert entry["changed"]["processor"][0] == "abacus"
+    assert entry["changed"].keys() == other.keys()
 
 
 def test_another_version_of_the_environment_is_refused(trained, tmp_path):
