@@ -1,7 +1,7 @@
-"""Training one program of a sweep: `python -m jaxmeta.worker PROGRAM INTERVAL SHARE [FILE ...]`.
+"""Training one program of a sweep: `python -m jaxmeta.worker PROGRAM INTERVAL SHARE [WORD ...]`.
 
-INTERVAL is that between checkpoints, SHARE the part "i/n" of the cores, FILE the names of the
-form FILE.py:FUNCTION that may be executed if the program names them.
+INTERVAL is that between checkpoints, SHARE the part "i/n" of the cores. The words are names of the
+form FILE.py:FUNCTION that may be executed if the program names them, and ACCEPT.
 """
 
 import logging
@@ -10,11 +10,13 @@ from pathlib import Path
 
 from jaxmeta.devices.cpu import use_share
 from jaxmeta.errors import EXIT_CODE, CheckpointError, ConfigError, NonFiniteError, Preempted
+from jaxmeta.sweeps.sweep_folder import ACCEPT
 
 
 def main(words: list[str]) -> int:
     """Train one program and return the exit code, as the command line's."""
-    path, every, share, *files = words
+    path, every, share, *more = words
+    files = [word for word in more if word != ACCEPT]
     use_share(share)  # before jax is imported
 
     from jaxmeta.sweeps.train_program import run_program
@@ -22,7 +24,7 @@ def main(words: list[str]) -> int:
     logging.basicConfig(format="%(name)s: %(message)s")
     logging.getLogger("jaxmeta").setLevel(logging.INFO)
     try:
-        run_program(Path(path), every, files=files)
+        run_program(Path(path), every, files=files, accept_changed_code=ACCEPT in more)
     except ConfigError as error:
         print(f"jaxmeta: {error}", file=sys.stderr)
         return 2

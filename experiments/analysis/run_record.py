@@ -18,6 +18,7 @@ from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import evaluation_csv, layout, manifest, reading
 from jaxmeta.rundir.evaluation_csv import POLICIES, Table
+from jaxmeta.rundir.handed_over import KINDS, LIBRARY
 from jaxmeta.rundir.layout import Death
 from jaxmeta.statistics import select_rows, select_seeds, whole_evaluations
 
@@ -46,6 +47,9 @@ class Origin(NamedTuple):
     # the run was resumed under another; empty: not recorded.
     versions: tuple[str, ...]
     options: tuple[str, ...] = ()  # "env.radius = 0.3" of each option that the environment has
+    # Of code that the run was handed, the digest's beginning, or those of what it was resumed by.
+    env_code: str = ""
+    method_code: str = ""
 
 
 class Manifest(NamedTuple):
@@ -54,6 +58,7 @@ class Manifest(NamedTuple):
     status: str
     origin: Origin | None  # None: unknown
     dead: dict[int, Death]  # by seed
+    python: str = ""  # "3.11.7", or "3.11.7 then 3.12.1"
 
 
 class Results(NamedTuple):
@@ -70,6 +75,7 @@ class Results(NamedTuple):
     metrics: list[dict]
     colour: str = ""  # where it is drawn
     compared: int = 0  # episodes of its trials that are compared; 0: all
+    python: str = ""
 
     @property
     def episodes(self) -> int:
@@ -154,7 +160,9 @@ def read_manifest(path: Path, run: Run) -> Manifest:
         found = reading.read_manifest(path)
         if not found:
             return Manifest("without a manifest", None, {})
-        return Manifest(found["status"], origin(found, run), reading.dead_seeds(path))
+        codes = {field: code_words(found, run, field, path) for field in KINDS}
+        made = origin(found, run)._replace(env_code=codes["env"], method_code=codes["method"])
+        return Manifest(found["status"], made, reading.dead_seeds(path), python_words(found))
     except (ConfigError, AttributeError, LookupError, TypeError, ValueError):
         return Manifest("with an unreadable manifest", None, {})
 
@@ -169,16 +177,62 @@ def origin(found: dict[str, Any], run: Run) -> Origin:
     version = found.get("env_version", None if user_code.is_file(run.env) else FIRST_VERSION)
     if not isinstance(version, int | None):
         raise ValueError(f"env_version = {version!r}")
-    changes = [entry.get("changed", {}) for entry in found.get("resumed_from", [])]
-    later = [changed["versions"][1] for changed in changes if "versions" in changed]
+    later = [changed["versions"][1] for changed in changes(found) if "versions" in changed]
     simulated = registry.env_spec(run.env).simulated
     used = [relevant_versions(v, simulated) for v in (found.get("versions", {}), *later)]
     words = []
     for package in sorted({name for versions in used for name in versions}):
         history = [versions.get(package, "unknown") for versions in used]
-        words.append(f"{package} {' then '.join(word for word, _ in groupby(history))}")
+        words.append(f"{package} {in_turn(history)}")
     options = [f"{k} = {safe_repr(v)}" for k, v in run.fields().items() if k.startswith("env.")]
     return Origin(version, tuple(words), tuple(options))
+
+
+def changes(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what had changed each time that a run was resumed."""
+    return [entry.get("changed", {}) for entry in found.get("resumed_from", [])]
+
+
+def in_turn(history: list[str]) -> str:
+    """Return what was the case one after the other, in words."""
+    return " then ".join(word for word, _ in groupby(history))
+
+
+def python_words(found: dict[str, Any]) -> str:
+    """Return the versions of Python that a run was made under, "" where none is recorded.
+
+    Raises:
+      ValueError: a malformed version.
+    """
+    later = [changed["python"][1] for changed in changes(found) if "python" in changed]
+    history = [found["python"], *later] if "python" in found else []
+    if not all(re.fullmatch(r"[\w.+]{1,99}", version) for version in history):
+        raise ValueError(f"python = {history!r}")
+    return in_turn(history)
+
+
+def code_words(found: dict[str, Any], run: Run, field: str, path: Path) -> str:
+    """Return which code of the user's a run was made by, "" for a library's.
+
+    What could not be told is like no other run's. Manifests of 0.2 hold the sha256 of files only.
+
+    Raises:
+      ValueError: a malformed digest.
+    """
+    in_files = [name for name in KINDS if user_code.is_file(getattr(run, name))]
+    digests = found.get("own_code_sha256", [])
+    if "code" in found:
+        later = [changed["code"][1] for changed in changes(found) if "code" in changed]
+        entries = [code.get(field, {}) for code in (found["code"], *later)]
+    elif field in in_files and len(digests) == len(in_files):
+        entries = [{"source": digests[in_files.index(field)]}]
+    else:
+        entries = []
+    own = [entry for entry in entries if entry and entry.get("from") not in LIBRARY]
+    known = [entry.get("source", entry.get("object", "")) for entry in own]
+    if not all(re.fullmatch("([0-9a-f]{64})?", digest) for digest in known):
+        raise ValueError(f"code: {known!r}")
+    return in_turn([digest[:12] or f"unknown ({path.name})" for digest in known])
 
 
 def relevant_versions(versions: dict[str, str], simulated: bool) -> dict[str, str]:
@@ -219,9 +273,34 @@ def read(paths: list[Path]) -> list[Results]:
     """Read run directories, the known methods first, each with a label of its own.
 
     Raises:
-      ConfigError: no run, or runs on different environments.
+      ConfigError: no run, one that cannot be read, or runs on different environments.
     """
-    every = [read_results(path) for path in expand(paths)]
+    return labelled([read_results(path) for path in expand(paths)])
+
+
+def read_readable(paths: list[Path]) -> tuple[list[Results], list[str]]:
+    """Do what `read` does; leave out what cannot be read, each with a warning.
+
+    Raises:
+      ConfigError: nothing can be read, or runs on different environments.
+    """
+    every, refused = [], []
+    for path in expand(paths):
+        try:
+            every.append(read_results(path))
+        except ConfigError as error:
+            refused.append(error)
+    if not every:
+        raise refused[0]
+    return labelled(every), [f"WARNING: a run is left out: {error}" for error in refused]
+
+
+def labelled(every: list[Results]) -> list[Results]:
+    """Return runs in the order in which they are shown, with labels and colours.
+
+    Raises:
+      ConfigError: they are on different environments.
+    """
     environments = {result.run.env for result in every}
     if len(environments) > 1:
         raise ConfigError(

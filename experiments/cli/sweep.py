@@ -10,12 +10,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from experiments.cli.train import accept_option
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.config.run import BASE_FIELDS, Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import evaluation_csv, reading
-from jaxmeta.sweeps.plan import Plan, plan, results, sweep
+from jaxmeta.sweeps.plan import Plan, plan, require_same_code, results, sweep
 
 KEYS: dict[str, Any] = {
     "base": (dict, list),
@@ -39,11 +40,12 @@ def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     command.add_argument("--executor", help="here, processes, slurm or print (default: the file's)")
     command.add_argument("--workers", type=int, help="processes at a time")
     command.add_argument("--checkpoint-every", metavar="INTERVAL", help="as for train")
+    accept_option(command)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the sweep that a file describes; return the exit code."""
-    chosen = ("out", "executor", "workers", "checkpoint_every")
+    chosen = ("out", "executor", "workers", "checkpoint_every", "accept_changed_code")
     given = {k: v for k in chosen if (v := getattr(args, k)) is not None}
     return run_sweep(read_sweep(args.file) | given, args.dry_run)
 
@@ -113,6 +115,7 @@ def run_sweep(arguments: dict[str, Any], dry_run: bool) -> int:
         with progress_listener(console, "sweep") as watch:
             sweep(**arguments, watch=watch)
     else:
+        require_same_code(planned, arguments["accept_changed_code"])
         console.print("nothing to do: everything is finished already")
     table = results(planned.runs)
     drawn = draw(table)

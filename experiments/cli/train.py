@@ -18,7 +18,7 @@ from jaxmeta.config.process_group import Cluster, cluster
 from jaxmeta.config.run import BASE_FIELDS, Run
 from jaxmeta.config.save_interval import Interval, parse_interval
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import layout, lock, reading
+from jaxmeta.rundir import handed_over, layout, lock, reading
 
 HELP = {"-h", "--help"}
 USAGE = (
@@ -28,16 +28,18 @@ USAGE = (
 FIRST = ("frames", "seeds")  # of a Run's fields, those that --help begins with
 EXECUTION = (
     "checkpoint_every", "mesh", "coordinator", "num_processes", "process_id", "debug_nans",
+    "accept_changed_code",
 )  # fmt: skip  # what `execution_options` adds
 
 
 class Execution(NamedTuple):
-    """How a run is trained; no result depends on it."""
+    """How a run is trained; no result depends on it, but for changed code that is accepted."""
 
     interval: Interval  # between checkpoints
     mesh: MeshShape | None
     processes: Cluster
     debug_nans: bool
+    accept_changed_code: bool
 
 
 def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
@@ -99,6 +101,15 @@ def execution_options(command: argparse.ArgumentParser) -> None:
         "--debug-nans", action="store_true",
         help="write nothing, but name the operation that makes the first NaN (slow)",
     )  # fmt: skip
+    accept_option(group)
+
+
+def accept_option(command: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add what lets changed code go on with the results of other code."""
+    command.add_argument(
+        "--accept-changed-code", action="store_true",
+        help="read back, or resume, what another content of your files was trained by",
+    )  # fmt: skip
 
 
 def add_dotted(command: argparse.ArgumentParser, argv: list[str]) -> None:
@@ -149,6 +160,7 @@ def read_execution(args: argparse.Namespace) -> Execution:
         None if args.mesh is None else mesh_shape.parse_mesh(args.mesh),
         cluster(args.coordinator, args.num_processes, args.process_id),
         args.debug_nans,
+        args.accept_changed_code,
     )
 
 
@@ -186,13 +198,16 @@ def train_in(run: Run, out: Path, execution: Execution, resuming: bool = False) 
         lock.status_of(run, out)
         return debug_nans(run, out)
     status = lock.look(run, out)
+    accept = execution.accept_changed_code
     if status == "finished" and not resuming and reading.has_last_checkpoint(out):
+        handed_over.require_same_code(run, out, handed_over.code_by_name(run), accept)
         print(f"{out}: this run is finished already")
         return report_dead_seeds(out, reading.dead_seeds(out))
 
     from experiments.terminal.training_display import train_with_progress
 
-    result = train_with_progress(run, out, execution.interval, execution.mesh, lambda: status)
+    look = lambda: status
+    result = train_with_progress(run, out, execution.interval, execution.mesh, look, accept)
     print(f"{out}: finished; `jaxmeta report {out}` draws it")
     return report_dead_seeds(out, result.dead)
 
@@ -211,7 +226,8 @@ def train_distributed(run: Run, out: Path, execution: Execution) -> int:
 
     if execution.processes.process:
         logging.getLogger("jaxmeta").setLevel(logging.ERROR)
-    result = train_with_progress(run, out, execution.interval, execution.mesh)
+    accept = execution.accept_changed_code
+    result = train_with_progress(run, out, execution.interval, execution.mesh, None, accept)
     if execution.processes.process:
         return 1 if result.dead else 0
     print(f"{out}: finished; `jaxmeta report {out}` draws it")

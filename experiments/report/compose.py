@@ -15,8 +15,9 @@ from experiments.analysis.comparable_runs import (
     folder_name,
     group_comparable,
     mixed_warning,
+    python_note,
 )
-from experiments.analysis.run_record import Results, common_folder, expand, read
+from experiments.analysis.run_record import Results, common_folder, expand, read_readable
 from experiments.analysis.summary import Row, summary, threshold, undefined, write_summary
 from experiments.figures.ablation_figures import draw_varied, varied
 from experiments.figures.learning_curves import adaptation_curves, learning_curves
@@ -58,18 +59,19 @@ def report(
 
     OUT/report.html and OUT/report.md hold everything, OUT/figures the figures and summary.csv;
     by default OUT is the run's folder, or the runs' common parent. Runs on different versions
-    of the environment, or of a package that numbers come from, get tables and folders of their
-    own, unless they are to be mixed. The page compares with the run in the folder `base`, and
+    of the environment, of the user's code, or of a package that numbers come from, get tables and
+    folders of their own, unless they are to be mixed. A run that cannot be read is left out, with
+    a warning. The page compares with the run in the folder `base`, and
     begins with the note.
 
     Raises:
-      ConfigError: no run there, or runs on different environments.
+      ConfigError: no run there that can be read, or runs on different environments.
     """
     console = Console(highlight=False, markup=False, soft_wrap=True)
     given = expand(paths)
-    every = read(given)
+    every, remarks = read_readable(given)
     results = [r for r in every if len(r.evaluation["frames"])]
-    remarks = [note for result in every for note in notes(result)]
+    remarks += [note for result in every for note in notes(result)]
     results, shortened = first_episode.common_episodes(results)
     remarks += shortened
     groups = group_comparable(results, given)
@@ -77,9 +79,10 @@ def report(
     if len(groups) > 1:
         warnings = [MIXED if mix else APART, *differences(groups)]
         groups = [results] if mix else groups
+    remarks += [note for group in groups for note in python_note(group)]
     for line in remarks + warnings:
         console.print(line)
-    home = out or common_folder([r.path for r in every])
+    home = out or common_folder(given)
     found, sections = Report([], []), []
     for place, group in enumerate(groups):
         if len(groups) > 1:

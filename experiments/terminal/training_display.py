@@ -30,18 +30,22 @@ def train_with_progress(
     interval: Interval = EVERY_SO_OFTEN,
     mesh: MeshShape | None = None,
     look: Callable[[], str | None] | None = None,
+    accept_changed_code: bool = False,
 ) -> Result:
     """Train a run, or resume it, and show its progress, if this is the first process.
 
-    `mesh` divides the run; `look` is that at the directory, where it was made already.
+    `mesh` divides the run; `look` is that at the directory, where it was made already;
+    `accept_changed_code` is that of `train`.
     """
     look = look or (lambda: lock.look(run, out))
     if not hosts.is_process_0():
-        return train_with(TrainOptions(lambda status: None, interval, mesh), run, out, look)
+        silent = TrainOptions(lambda status: None, interval, mesh, accept_changed_code)
+        return train_with(silent, run, out, look)
     console = Console()
     with progress_listener(console, run.method) as show:
         watch = after_header(console, run, show)
-        return train_with(TrainOptions(watch, interval, mesh), run, out, look)
+        options = TrainOptions(watch, interval, mesh, accept_changed_code)
+        return train_with(options, run, out, look)
 
 
 def train_program_with_progress(path: Path, checkpoint_every: str) -> None:

@@ -16,6 +16,7 @@ from jaxmeta.config.user_code import is_file, with_default_function
 from jaxmeta.errors import ConfigError
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
+OURS = ("jaxmeta", "envs")  # the packages of what is built in
 NETWORKS = ("jaxmeta.nn.options:Networks",)
 # RL algorithms, and the options section of each; a run has one of them.
 RL_SECTIONS = {
@@ -122,6 +123,22 @@ def entry_point_specs(kind: str) -> dict[str, Any]:
             if found.setdefault(name, spec) is not spec:
                 raise ConfigError(f"{kind}: {name} is registered twice (by {entry.value} too)")
     return found
+
+
+def origin(kind: str, name: str) -> str:
+    """Return where the code of a name is from.
+
+    "file", "registered" in this process, "installed" (an entry point of another package),
+    "built-in", or "unknown": registered elsewhere, if at all.
+    """
+    if is_file(name):
+        return "file"
+    if name in _registered[kind]:
+        return "registered"
+    spec = entry_point_specs(kind).get(name)
+    if spec is None:
+        return "unknown"
+    return "built-in" if spec.make.partition(".")[0] in OURS else "installed"
 
 
 def env_version(name: str) -> int | None:

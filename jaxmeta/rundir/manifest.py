@@ -21,7 +21,7 @@ CODE = ("jaxmeta", "envs")  # what the numbers come from
 # What bitwise results depend on; a change between two sessions of a run is logged.
 REPRODUCIBILITY_KEYS = (
     "code_sha256", "own_code_sha256", "lock_sha256", "python", "versions", "devices", "threads",
-    "processor", "xla_flags", "jax_flags",
+    "processor", "xla_flags", "jax_flags", "mesh", "processes",
 )  # fmt: skip
 JAX_FLAGS = (
     "jax_default_matmul_precision", "jax_enable_x64", "jax_disable_most_optimizations",
@@ -106,9 +106,12 @@ def git(*command: str) -> str | None:
 
 
 def differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
-    """Return {name: [before, after]} for what bitwise results depend on and was not the same."""
+    """Return {name: [before, after]} for what bitwise results depend on and was not the same.
+
+    What only one of both names, because it is of another version, is not among them.
+    """
     return {
         k: [before.get(k), after.get(k)]
         for k in REPRODUCIBILITY_KEYS
-        if before.get(k) != after.get(k)
+        if k in before and k in after and before[k] != after[k]
     }

@@ -33,8 +33,11 @@ def untrusted_read(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except ConfigError:
-        raise
+    except ConfigError as error:
+        said = str(error)
+        if str(path) in said:
+            raise
+        raise ConfigError(f"{path}: {said.removeprefix(f'{path.name}: ')}") from None
     except (
         ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError,
         ValueError, csv.Error,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from jaxmeta.errors import ConfigError, Preempted
 from jaxmeta.rundir import layout, lock
+from jaxmeta.sweeps.sweep_folder import ACCEPT
 from jaxmeta.training.stop_signals import stop_requests
 
 JOB = "job"  # a program's file with the number of its SLURM job
@@ -26,6 +27,7 @@ class Options(NamedTuple):
     checkpoint_every: str
     watch: Callable[..., None]
     files: tuple[str, ...]  # FILE.py:FUNCTION names that the caller gave
+    accept_changed_code: bool
 
 
 def check(executor: str, workers: int) -> None:
@@ -43,7 +45,8 @@ def check(executor: str, workers: int) -> None:
 def command(program: Path, options: Options, share: str = "1/1") -> list[str]:
     """Return the command that trains one program, on a share of the cores."""
     words = (sys.executable, "-P", "-m", "jaxmeta.worker", str(program.absolute()))
-    return [*words, options.checkpoint_every, share, *options.files]
+    accepted = [ACCEPT] if options.accept_changed_code else []
+    return [*words, options.checkpoint_every, share, *accepted, *options.files]
 
 
 def here(programs: list[Path], options: Options) -> None:
@@ -62,7 +65,10 @@ def here(programs: list[Path], options: Options) -> None:
     with stop_requests() as stop_asked:
         for program in programs:
             try:
-                run_program(program, options.checkpoint_every, options.watch, options.files)
+                run_program(
+                    program, options.checkpoint_every, options.watch, options.files,
+                    options.accept_changed_code,
+                )  # fmt: skip
             except Preempted:
                 raise
             except Exception as error:

@@ -19,7 +19,7 @@ from jaxmeta.config import user_code
 from jaxmeta.config.run import Run
 from jaxmeta.config.save_interval import parse_interval
 from jaxmeta.errors import ConfigError
-from jaxmeta.rundir import evaluation_csv, layout, lock, reading
+from jaxmeta.rundir import evaluation_csv, handed_over, layout, lock, reading
 from jaxmeta.statistics import (
     evaluations,
     final_mean,
@@ -63,6 +63,7 @@ def sweep(
     max_members: int | None = None,
     checkpoint_every: str = "120s",
     watch: Callable[..., None] = lambda status: None,
+    accept_changed_code: bool = False,
 ) -> evaluation_csv.Table:
     """Train every configuration of a grid that is not finished yet; return all results.
 
@@ -83,6 +84,7 @@ def sweep(
       max_members: the most (configuration, seed) pairs of a program, to bound its memory.
       checkpoint_every: as for `train`.
       watch: as for `train`, with the executor "here".
+      accept_changed_code: as for `train`, of files.
 
     Returns:
       Columns: "run" (its directory), "status", "seed", the fields that differ between runs,
@@ -90,17 +92,20 @@ def sweep(
       tasks reached, over the last fifth of the evaluations (nan before the first).
 
     Raises:
-      ConfigError: bad input; nothing was started.
+      ConfigError: bad input, or other code than what is there; nothing was started.
       Preempted: a signal came; the same call resumes.
     """
     executors.check(executor, workers)
     parse_interval(checkpoint_every)
     todo = plan(base, grid, points=points, seeds=seeds, out=out, max_members=max_members)
+    require_same_code(todo, accept_changed_code)
     for path, runs in todo.programs.items():
         write_program(path, runs.values())
     names = {name for run in todo.runs.values() for name in (run.env, run.method)}
     files = tuple(sorted(filter(user_code.is_file, names)))
-    options = executors.Options(workers, dict(slurm or {}), checkpoint_every, watch, files)
+    options = executors.Options(
+        workers, dict(slurm or {}), checkpoint_every, watch, files, accept_changed_code
+    )
     executors.EXECUTORS[executor](list(todo.programs), options)
     return results(todo.runs)
 
@@ -140,6 +145,17 @@ def plan(
         by_folder = {folder / RUNS / grids.digest(run): run for run in group}
         programs[folder / PROGRAMS / grids.short_hash([p.name for p in by_folder])] = by_folder
     return Plan(runs, programs)
+
+
+def require_same_code(todo: Plan, accept: bool) -> None:
+    """Refuse what is there of a sweep by other code than its names find now.
+
+    Raises:
+      ConfigError: says what differs; a warning if `accept` is given.
+    """
+    programs = {path: next(iter(runs.values())) for path, runs in todo.programs.items()}
+    for path, run in (todo.runs | programs).items():
+        handed_over.require_same_code(run, path, handed_over.code_by_name(run), accept)
 
 
 def require_sweep(folder: Path) -> None:

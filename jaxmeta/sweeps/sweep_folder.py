@@ -12,6 +12,7 @@ from jaxmeta.rundir.layout import write_atomically
 from jaxmeta.sweeps import sweep_grid as grids
 
 RUNS, PROGRAMS, PROGRAM = "runs", "programs", "program.json"
+ACCEPT = "--accept-changed-code"  # a worker's word: go on with what other code was trained by
 
 
 def read_program(path: Path) -> dict[Path, Run]:

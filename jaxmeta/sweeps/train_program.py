@@ -21,7 +21,11 @@ from jaxmeta.training.train_run import TrainOptions, train_built
 
 
 def train_together(
-    path: Path, folders: Mapping[Path, Run], checkpoint_every: str, watch: Watch
+    path: Path,
+    folders: Mapping[Path, Run],
+    checkpoint_every: str,
+    watch: Watch,
+    accept_changed_code: bool = False,
 ) -> None:
     """Train a sweep's program in its directory; each run gets its own rows and parameters.
 
@@ -42,7 +46,7 @@ def train_together(
                     checkpoints.save(update, {AGENT: own}, {})
                 checkpoints.wait_until_saved()
 
-    options = TrainOptions(watch, parse_interval(checkpoint_every), None)
+    options = TrainOptions(watch, parse_interval(checkpoint_every), None, accept_changed_code)
     with lock.locked(path), stop_requests() as stop_asked:
         if reading.read_manifest(path).get("status") == "finished":  # by another process
             return
@@ -55,10 +59,12 @@ def run_program(
     checkpoint_every: str = "120s",
     watch: Watch = lambda status: None,
     files: Collection[str] = (),
+    accept_changed_code: bool = False,
 ) -> None:
     """Train a program's runs, from wherever they are.
 
-    `files` are names of the form FILE.py:FUNCTION that may be executed.
+    `files` are names of the form FILE.py:FUNCTION that may be executed, changed ones if
+    `accept_changed_code`.
 
     Raises:
       ConfigError: it is none, in use, or its runs are of code from a file.
@@ -72,4 +78,4 @@ def run_program(
         reading.refuse_named_code(run, run.env in own or None, run.method in own or None)
         lock.look(run, folder, path.name)
     lock.require_free(path)
-    train_together(path, runs, checkpoint_every, watch)
+    train_together(path, runs, checkpoint_every, watch, accept_changed_code)

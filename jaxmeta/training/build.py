@@ -10,6 +10,7 @@ from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.env import Env
 from jaxmeta.errors import ConfigError
+from jaxmeta.rundir import handed_over
 from jaxmeta.training.compiled_functions import Members, make_members
 from jaxmeta.training.env_contract import require_contract
 from jaxmeta.training.saved_items import Trained, trained_shapes
@@ -27,6 +28,7 @@ class Built(NamedTuple):
     algorithm: Algorithm
     members: Members
     trained: Trained  # shapes
+    code: handed_over.Code  # what the environment and the method are made of
 
 
 def make_base_env(run: Run) -> Any:
@@ -34,7 +36,7 @@ def make_base_env(run: Run) -> Any:
     spec, options = registry.env_spec(run.env), run.get("env")
     arguments = [run.physics] if spec.simulated else []
     made = user_code.load(spec.make)(*arguments, *([] if options is None else [options]))
-    if isinstance(made, Env) and made.options is None:
+    if isinstance(made, Env) and made.options is None and options is not None:
         made.options = options
     return made
 
@@ -88,9 +90,12 @@ def build(
 def parts_of(run: Run, env: Env | None, method: Method | None) -> tuple[Trial, Algorithm]:
     """Do what `build` does, for a run with its code's sections."""
     trial_env = trials_of(run, env)
-    if method is None:
-        method = user_code.load(registry.method_spec(run.method).make)
-    return trial_env, method(trial_env, run)
+    return trial_env, method_maker(run, method)(trial_env, run)
+
+
+def method_maker(run: Run, method: Method | None) -> Method:
+    """Return the method's maker: the one that is given, or what its name finds."""
+    return method or user_code.load(registry.method_spec(run.method).make)
 
 
 def build_together(
@@ -100,4 +105,6 @@ def build_together(
     trial_env, algorithm = parts_of(runs[0], env, method)
     members = make_members(*runs)
     run = replace(runs[0], seeds=len(members.seed))
-    return Built(run, trial_env, algorithm, members, trained_shapes(members, algorithm))
+    made = {"env": trial_env.env, "method": method_maker(run, method)}
+    code = handed_over.code_of(run, made, {"env": env, "method": method})
+    return Built(run, trial_env, algorithm, members, trained_shapes(members, algorithm), code)

@@ -8,7 +8,7 @@ from typing import Any
 from jaxmeta.config.untrusted_text import safe_name, safe_repr
 from jaxmeta.devices import hosts
 from jaxmeta.errors import CheckpointError, ConfigError
-from jaxmeta.rundir import checkpoint, layout, manifest, reading
+from jaxmeta.rundir import checkpoint, handed_over, layout, manifest, reading
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +95,13 @@ def resumption(
     """Return an entry of the manifest's `resumed_from`."""
     if restored is None:
         return {"update": 0, "at": manifest.now()}
+    changed: dict[str, Any] = manifest.differing(before, facts)
+    then = handed_over.latest_code(before)
+    if handed_over.changes(then, facts["code"]):
+        changed["code"] = [then, facts["code"]]
     return {
         "update": restored.update,
         "at": manifest.now(),
-        "changed": manifest.differing(before, facts),
+        "changed": changed,
         "refused": {str(update): why for update, why in restored.refused.items()},
     }

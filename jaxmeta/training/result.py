@@ -14,7 +14,7 @@ from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.devices import hosts
 from jaxmeta.env import Env
 from jaxmeta.errors import CheckpointError, ConfigError
-from jaxmeta.rundir import checkpoint, evaluation_csv, layout, reading
+from jaxmeta.rundir import checkpoint, evaluation_csv, handed_over, layout, reading
 from jaxmeta.rundir.reading import as_json
 from jaxmeta.training.build import Built, Method, build_together
 from jaxmeta.training.saved_items import AGENT, Best, Trained, start_of
@@ -143,6 +143,10 @@ def load(
     if which not in ("last", "best"):
         raise ConfigError(f"which = {which!r}: must be one of last, best")
     built = build_together([run.with_code(env, method)], env, method)
+    for field, said in handed_over.changes(
+        handed_over.recorded_code(Path(path)), built.code
+    ).items():
+        log.warning("%s: %s = %r %s", path, field, getattr(run, field), said)
     result = stored_result(Path(path), built)
     if which == "last" and seed in result.dead:
         raise ConfigError(

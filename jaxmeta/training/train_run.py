@@ -20,7 +20,7 @@ from jaxmeta.devices.memory_budget import require_memory
 from jaxmeta.devices.seed_axis import device_mesh, device_names, request_mesh_devices
 from jaxmeta.env import Env
 from jaxmeta.errors import CheckpointError, Preempted
-from jaxmeta.rundir import checkpoint, layout, lock, manifest, reading
+from jaxmeta.rundir import checkpoint, handed_over, layout, lock, manifest, reading
 from jaxmeta.rundir.null_writers import NullCheckpointWriter, NullWriter
 from jaxmeta.rundir.run_writer import RunWriter, Writer
 from jaxmeta.training.build import Built, Method, build_together
@@ -40,11 +40,12 @@ log = logging.getLogger(__name__)
 
 
 class TrainOptions(NamedTuple):
-    """How a run is trained; no result depends on it."""
+    """How a run is trained; no result depends on it, but for changed code that is accepted."""
 
     watch: Watch
     interval: Interval  # between checkpoints
     mesh: MeshShape | None  # devices that share the work, if not as many as divide the seeds evenly
+    accept_changed_code: bool = False  # of a run that was trained by other code until now
 
 
 def train(
@@ -56,6 +57,7 @@ def train(
     watch: Watch = lambda status: None,
     checkpoint_every: str = "120s",
     mesh: str | None = None,
+    accept_changed_code: bool = False,
 ) -> Result:
     """Train all seeds of a run together and write its directory.
 
@@ -75,9 +77,11 @@ def train(
       checkpoint_every: "120s" or "50u" (updates); no result depends on it.
       mesh: the devices that share the work, as "seeds=2,groups=4": 2 spread the seeds, and for
         each of these 4 its workers. By default as many as divide the seeds evenly.
+      accept_changed_code: read back, or resume, what was trained with another `env` or `method`
+        than is given or named in a file now, or with another content of that file.
 
     Raises:
-      ConfigError: bad input; nothing was written.
+      ConfigError: bad input, or `out` was trained by other code; nothing was written.
       NonFiniteError: all seeds became infinite or NaN. One that does is left out while the
         others continue: see `Result.dead`, the warning, and nan_report.json.
       Preempted: SIGINT or SIGTERM came, to any process; the same call resumes.
@@ -87,7 +91,7 @@ def train(
     shape = None if mesh is None else mesh_shape.parse_mesh(mesh)
     if shape is not None:
         mesh_shape.check(run, shape, hosts.process_count())
-    options = TrainOptions(watch, parse_interval(checkpoint_every), shape)
+    options = TrainOptions(watch, parse_interval(checkpoint_every), shape, accept_changed_code)
     return train_with(options, run, Path(out), lambda: lock.look(run, Path(out)), env, method)
 
 
@@ -106,6 +110,7 @@ def train_with(
         status = hosts.run_on_process_0(look)
         built = build_together([run.with_code(env, method)], env, method)
         if status == "finished":
+            require_same_code(path, built, options)
             try:
                 return stored_result_for_all(path, built)
             except CheckpointError as error:  # the last updates can be repeated
@@ -115,6 +120,7 @@ def train_with(
             hold = lambda: stack.enter_context(lock.hold(run, path))
             held = hosts.run_on_process_0(hold)
             if held == "finished" and status != "finished":  # by another process, meanwhile
+                require_same_code(path, built, options)
                 return stored_result_for_all(path, built)
             stop_asked = stack.enter_context(stop_requests())
             open_writer = lambda *args: RunWriter(built.run, path, *args)
@@ -140,14 +146,15 @@ def train_built(
 
     Raises: what `train` does.
     """
-    run, env, algorithm, members, trained_shapes = built
+    run, env, algorithm, members, trained_shapes, _ = built
     tasks, described = evaluation_tasks(env)
-    facts = facts_of(run, mesh)
+    facts = facts_of(built, mesh)
     shapes = train_state_shapes(members, algorithm)
     replay = getattr(shapes.state, "replay", None)
     hosts.run_on_process_0(  # one verdict for all
         lambda: require_memory(shapes, replay, run.seeds, run.replay_bound, mesh)
     )
+    require_same_code(path, built, options)
     like = {COURSE: shapes, AGENT: trained_shapes}
     restored = restore_for_all(path, folders, like, facts, start_of(algorithm, members))
 
@@ -177,8 +184,21 @@ def train_built(
     return trained
 
 
-def facts_of(run: Run, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+def require_same_code(path: Path, built: Built, options: TrainOptions) -> None:
+    """Refuse a directory that was trained by other code, unless that is accepted.
+
+    Raises:
+      ConfigError: says what differs.
+    """
+    accept = options.accept_changed_code
+    hosts.run_on_process_0(
+        lambda: handed_over.require_same_code(built.run, path, built.code, accept)
+    )
+
+
+def facts_of(built: Built, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     """Return what the manifest says of this process."""
+    run = built.run
     flags = {name: str(jax.config.values[name]) for name in manifest.JAX_FLAGS}
     files = [
         user_code.source_path(name) for name in (run.env, run.method) if user_code.is_file(name)
@@ -186,7 +206,7 @@ def facts_of(run: Run, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     own_code = [path for path in files if path.is_file()]  # else it was passed in
     facts = manifest.describe(device_names(mesh), flags, own_code)
     facts |= {"mesh": dict(mesh.shape), "processes": hosts.process_count()}
-    return facts | {"env_version": registry.env_version(run.env)}
+    return facts | {"env_version": registry.env_version(run.env), "code": built.code}
 
 
 def status_before(built: Built, restored: checkpoint.Restored | None, devices: list[str]) -> Status:

@@ -7,7 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.analysis.comparable_runs import differences, folder_name
+from experiments.analysis.comparable_runs import (
+    differences,
+    folder_name,
+    group_comparable,
+    mixed_warning,
+)
 from experiments.analysis.run_record import Death, Manifest, Origin, read_manifest, read_results
 from jaxmeta.rundir import layout
 from tests.written import run_on_record, two_episodes, write_manifest, write_run
@@ -93,6 +98,12 @@ BAD = [
     {"versions": {"jax": 3}},
     {"versions": {"\x1b[2J": "1"}},
     {"versions": ["jax"]},
+    {"code": 3},
+    {"code": {"env": {"source": "\x1b[2J"}}},
+    {"code": {"method": {"object": 3}}},
+    {"code": {}, "resumed_from": [{"changed": {"code": [{}]}}]},
+    {"python": "\x1b[2J"},
+    {"python": "3.11", "resumed_from": [{"changed": {"python": ["3.11", 3]}}]},
     {"resumed_from": [{"changed": {"versions": [{}, {"jax": "\x1b[2J"}]}}]},
     {"dead_seeds": [1]},
     {"dead_seeds": None},
@@ -139,3 +150,59 @@ def test_the_published_study_is_one_group():
     origins = {read_results(path).origin for path in paths}
     assert len(paths) >= 5
     assert len(origins) == 1 and None not in origins
+
+
+FILE = {"from": "file", "source": "a" * 64, "object": "b" * 64}
+MADE = {"from": "object", "object": "c" * 64}
+LIBRARY = {"from": "built-in", "object": "d" * 64}
+A, C = "a" * 12, "c" * 12
+CODES = {  # manifest, and the codes of environment and method
+    "library": ({"code": {"env": LIBRARY, "method": LIBRARY}}, "", ""),
+    "installed": ({"code": {"env": LIBRARY | {"from": "installed"}}}, "", ""),
+    "file": ({"code": {"env": FILE, "method": LIBRARY}}, A, ""),
+    "object": ({"code": {"env": LIBRARY, "method": MADE}}, "", C),
+    "accepted": (
+        {
+            "code": {"env": FILE, "method": LIBRARY},
+            "resumed_from": [{"changed": {"code": [{}, {"env": MADE, "method": LIBRARY}]}}],
+        },
+        f"{A} then {C}",
+        "",
+    ),
+    "unknown": ({"code": {"env": {"from": "object", "unknown": "?"}}}, "unknown (a)", ""),
+    "of 0.2": ({"own_code_sha256": ["a" * 64, "c" * 64]}, A, C),
+    "of 0.2, passed in": ({"own_code_sha256": []}, "", ""),
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_code_that_was_handed_over_counts(tmp_path, name):
+    recorded, env, method = CODES[name]
+    (tmp_path / "a").mkdir()
+    write_manifest(tmp_path / "a", **recorded)
+    run = run_on_record(two_episodes(), env="own.py:make", method="mine.py:make")
+    made = read_manifest(tmp_path / "a", run).origin
+    assert (made.env_code, made.method_code) == (env, method)
+
+
+def test_python_is_read_with_what_it_was_resumed_under(tmp_path):
+    resumed = [{"changed": {"python": ["3.11.7", "3.12.1"]}}, {"changed": {}}]
+    assert read(tmp_path, python="3.11.7").python == "3.11.7"
+    assert read(tmp_path, python="3.11.7", resumed_from=resumed).python == "3.11.7 then 3.12.1"
+    assert read(tmp_path).python == ""
+
+
+def test_two_versions_of_a_methods_code_are_apart_and_other_methods_with_the_first(tmp_path):
+    def made(name, method, code):
+        origin = Origin(1, ("jax 0.10.2",), method_code=code)
+        return SimpleNamespace(path=Path(name), run=SimpleNamespace(method=method), origin=origin)
+
+    rl2, b = made("a", "rl2", ""), made("b", "own.py:make", A)
+    c, d, e = made("c", "own.py:make", C), made("d", "own.py:make", A), made("e", "other.py", C)
+    given = [run.path for run in (rl2, b, c, d, e)]
+    assert group_comparable([rl2, b, c, d, e], given) == [[rl2, b, d, e], [c]]
+    assert group_comparable([rl2, b, c, d, e], given[::-1]) == [[rl2, b, d, e], [c]]
+    assert group_comparable([b, c], [c.path, b.path]) == [[c], [b]]
+    assert mixed_warning([rl2, b, d, e]) == "" != mixed_warning([b, c])
+    assert differences([[rl2, b], [c]])[1] == f"  c: method's code {C}"
+    assert folder_name(b.origin) != folder_name(c.origin)

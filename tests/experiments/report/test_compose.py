@@ -208,6 +208,61 @@ def test_a_manifest_without_versions_is_a_group_of_its_own(tmp_path, capsys):
     assert summary_of(tmp_path / "figures-unknown") == {"RL² (c)": 3}
 
 
+def test_two_versions_of_a_file_have_tables_apart(tmp_path, capsys):
+    for name, digest in {"a": "a" * 64, "b": "b" * 64, "c": "b" * 64}.items():
+        code = {"env": {"from": "file", "source": digest}, "method": {"from": "built-in"}}
+        one_seed(tmp_path / name, versions=JAX[10], code=code)
+    report([tmp_path])
+    assert list(summary_of(tmp_path / "figures")) == ["RL² (b)", "RL² (c)"]
+    text = words(capsys)
+    assert "WARNING: these runs cannot be compared" in text
+    assert f"{tmp_path}/a: environment's code aaaaaaaaaaaa " in text
+
+
+def test_results_of_several_pythons_in_one_table_are_announced(tmp_path, capsys):
+    for name, python in {"a": "3.11.7", "b": "3.12.1", "c": "3.11.7"}.items():
+        one_seed(tmp_path / name, versions=JAX[10], python=python)
+    report([tmp_path])
+    said = "made under several versions of Python, which may give other bits: 3.11.7:"
+    said = f"{said} {tmp_path}/a, {tmp_path}/c; 3.12.1: {tmp_path}/b"
+    assert said in words(capsys)
+    assert "made under several versions of Python" in (tmp_path / "report.md").read_text()
+    report([tmp_path / "a", tmp_path / "c"])
+    assert "several versions of Python" not in words(capsys)
+
+
+DAMAGES = {  # a file of a run, its content, and what is said of it
+    layout.CONFIG: ('{"env": "gridworld"', "not JSON"),
+    layout.TASKS: ("[3]", "cannot be read"),
+    layout.METRICS: ("[]\n", "must be an object"),
+    layout.EVALUATION: ("frames,seed\n1,2\n", ""),
+}
+
+
+@pytest.mark.parametrize("file", DAMAGES)
+def test_a_run_that_cannot_be_read_costs_only_itself(file, tmp_path, capsys):
+    content, reason = DAMAGES[file]
+    for name in "ab":
+        one_seed(tmp_path / name, versions=JAX[10])
+    (tmp_path / "a" / file).write_text(content)
+    assert main(["report", str(tmp_path)]) == 0
+    text = words(capsys)
+    assert f"WARNING: a run is left out: {tmp_path / 'a' / file}: {reason}" in text
+    assert list(summary_of(tmp_path / "figures")) == ["RL²"]
+    assert "a run is left out" in (tmp_path / "report.md").read_text()
+    (tmp_path / "b" / file).write_text(content)
+    assert main(["report", str(tmp_path)]) == 2
+    assert str(tmp_path / "a" / file) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["watch", "resume", "evaluate"])
+def test_a_bad_configuration_is_named(command, tmp_path, capsys):
+    path = one_seed(tmp_path / "a") / layout.CONFIG
+    path.write_text(path.read_text().replace('"seeds": 1', '"seeds": 0'))
+    assert main([command, str(path.parent)]) == 2
+    assert f"{path}: seeds = 0: must be" in capsys.readouterr().err
+
+
 def test_mixed_runs_share_a_table_that_says_so(tmp_path, capsys):
     one_seed(tmp_path / "a", 1, env_version=1)
     one_seed(tmp_path / "b", 2, env_version=2, tests=("test1", "test2"))

@@ -82,3 +82,17 @@ def test_where_no_rows_are_kept_the_manifest_is_of_this_session():
     assert manifest.continued({}, {"commit": "b"}, None, False)["resumed_from"] == []
     found = manifest.continued({"commit": "a", "frames": 1}, {"commit": "b"}, {"update": 0}, False)
     assert (found["commit"], found["frames"]) == ("b", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "then", "now"),
+    [
+        ("mesh", {"seeds": 2}, {"seeds": 1, "groups": 2}),
+        ("processes", 1, 2),
+        ("python", "3.11.7", "3.12.1"),
+        ("versions", {"jax": "0.10.2"}, {"jax": "0.11.0"}),
+    ],
+)
+def test_how_a_run_is_divided_and_what_it_runs_under_are_compared(name, then, now):
+    assert manifest.differing({name: then}, {name: now}) == {name: [then, now]}
+    assert manifest.differing({}, {name: now}) == {}  # a manifest from before it was recorded

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import jaxmeta
-from envs.gridworld import gridworld
+from envs.gridworld import Gridworld, gridworld
 from experiments.__main__ import main
+from jaxmeta.algorithms.ldm import ldm
 from jaxmeta.algorithms.rl2 import rl2
 from jaxmeta.config.process_group import Cluster
 from jaxmeta.config.run import Run
@@ -135,11 +136,17 @@ def test_the_best_parameters_are_those_of_the_best_evaluation(trained):
 def test_what_bits_depend_on_is_compared_on_resuming(trained, tmp_path, caplog):
     out = copied(trained, tmp_path)
     manifest = reading.read_manifest(out)
-    (out / layout.MANIFEST).write_text(json.dumps(manifest | {"processor": "abacus"}))
+    assert manifest["mesh"] == {"seeds": 2}
+    other = {"processor": "abacus", "mesh": {"seeds": 1}, "processes": 2, "python": "3.12.1"}
+    (out / layout.MANIFEST).write_text(json.dumps(manifest | other))
     jaxmeta.train(trained.run, out)
     assert "processor was abacus and is" in caplog.text
+    assert "mesh was {'seeds': 1} and is {'seeds': 2}: results may differ" in caplog.text
+    assert "processes was 2 and is 1: results may differ" in caplog.text
+    assert "python was 3.12.1 and is 3." in caplog.text
     (entry,) = reading.read_manifest(out)["resumed_from"]
     assert entry["changed"]["processor"][0] == "abacus"
+    assert entry["changed"].keys() == other.keys()
 
 
 def test_another_version_of_the_environment_is_refused(trained, tmp_path):
@@ -380,3 +387,38 @@ def test_a_checkpoint_from_before_an_option_is_resumed(option, trained, tmp_path
     (out / layout.MANIFEST).write_text(json.dumps(manifest))
     result = jaxmeta.resume(out)
     chex.assert_trees_all_equal(result.params, trained.result.params)
+
+
+class Charged(Gridworld):
+    """Its steps pay the opposite."""
+
+    def step(self, noise, state, action, task):
+        state, step = super().step(noise, state, action, task)
+        return state, step._replace(reward=-step.reward, env_reward=-step.env_reward)
+
+
+def other_ldm(env, run):
+    """Return LDM, by another function than the built-in one."""
+    return ldm(env, run)
+
+
+def test_another_environments_result_is_not_given(trained, tmp_path, caplog):
+    """By an object or a maker in the place of what the run was trained with, built-in ones."""
+    changed = {"env": Charged({"train": (2, 6), "test": (3, 4, 5)}), "method": other_ldm}
+    for out in (trained.out, copied(trained, tmp_path)):  # finished, and stopped
+        before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        for field, given in changed.items():
+            with pytest.raises(ConfigError, match=rf"out = .*: {field} = '\w+' is other code"):
+                jaxmeta.train(trained.run, out, **{field: given})
+        assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    jaxmeta.load(trained.out, env=gridworld(), method=ldm)  # these are the same
+    assert "other code" not in caplog.text
+    jaxmeta.load(trained.out, **changed)
+    assert "env = 'gridworld' is other code than it was trained with" in caplog.text
+
+    jaxmeta.resume(out, accept_changed_code=True, method=other_ldm)
+    (entry,) = reading.read_manifest(out)["resumed_from"]
+    then, now = entry["changed"]["code"]
+    assert [then["method"]["from"], now["method"]["from"]] == ["built-in", "object"]
+    with pytest.raises(ConfigError, match="method = 'ldm' is other code"):
+        jaxmeta.train(trained.run, out)  # from here on it is theirs
