@@ -56,7 +56,8 @@ def trials_of(run: Run, env: Env | None) -> Trial:
     if not isinstance(base, Env):
         raise ConfigError(f"env = {run.env!r}: must make a jaxmeta.Env, not {type(base).__name__}")
     if env is not None or not registry.env_spec(run.env).make.startswith(OWN):
-        require_contract(base, run.env if env is None else type(env).__name__)
+        name = run.env if env is None else type(env).__name__
+        require_contract(base, name, run.train_split)
     require_options(run, base)
     run.updates(base.horizon)
     return trial(base, run.trial.episodes, run.trial.boundary)

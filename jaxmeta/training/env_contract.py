@@ -41,15 +41,17 @@ ROUNDING = 1e-5  # by which an observation may leave its bounds, relative to the
 FUNCTIONS = ("sample_task", "next_task", "eval_tasks", "reset", "step", "draw")
 
 
-def require_contract(env: Env, name: str) -> None:
+def require_contract(env: Env, name: str, train_split: str = TRAIN) -> None:
     """Refuse an environment, called `name`, that breaks its contract (`jaxmeta.Env`).
+
+    `train_split` is the run's.
 
     Raises:
       ConfigError: names the attribute or the function, what it is, and what it must be.
     """
     try:
         check_attributes(env)
-        check_functions(env)
+        check_functions(env, env.splits[0] if train_split == TRAIN else train_split)
         if not env.simulated:  # physics engines have tests of their own, and are slow to compile
             check_rollout(env)
     except BrokenContract as error:

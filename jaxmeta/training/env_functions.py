@@ -29,13 +29,13 @@ def refuse(attribute: str, value: Any, wanted: str) -> NoReturn:
     raise BrokenContract(f"{attribute} = {safe_repr(value)}: must be {wanted}")
 
 
-def check_functions(env: Env) -> None:
-    """Check the shapes and dtypes of what all functions return."""
-    key, split = jax.random.key(0), env.splits[0]
-    task = traced("sample_task", lambda: env.sample_task(key, split))
+def check_functions(env: Env, split: str) -> None:
+    """Check the shapes and dtypes of what all functions return; `split` is trained on."""
+    key = jax.random.key(0)
+    task = traced(f"sample_task(key, {split!r})", lambda: env.sample_task(key, split))
     if not jax.tree.leaves(task):
         raise BrokenContract("sample_task: must return at least one array")
-    for name in env.splits:
+    for name in (*env.splits, *([split] if env.finite else [])):
         check_eval_tasks(env, name, task)
     following = traced("next_task", lambda task: env.next_task(key, split, task), task)
     require_same("next_task", following, "sample_task", task)

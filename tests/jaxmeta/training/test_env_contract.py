@@ -94,7 +94,9 @@ ATTRIBUTES = {
     "eval_tasks = 3: must be a function": {"eval_tasks": 3},
 }
 FUNCTIONS = {
-    "sample_task: KeyError: 'easy' (test_env_contract.py, line": {"sample_task": raises},
+    "sample_task(key, 'easy'): KeyError: 'easy' (test_env_contract.py, line": {
+        "sample_task": raises
+    },
     "at least one array": {"sample_task": lambda self, key, split: ()},
     "reset: TracerBoolConversionError": {"reset": branches},
     "reset: must return (state, obs)": {"reset": lambda self, key, task: jnp.zeros(2)},
@@ -168,6 +170,17 @@ def test_a_good_environment_is_accepted_and_what_it_saw_out_of_bounds_is_said(ca
     make_env(RUN, type("Far", (Good,), {"obs_space": Box((2,), 0.0, 0.5)})())
     assert len(caplog.messages) == 1
     assert "obs_space" in caplog.text
+
+
+def test_oracle_tasks_are_asked_for_where_a_run_trains_on_them():
+    class Two(Good):
+        def sample_task(self, key, split):
+            return {"easy": super().sample_task(key, split)}[split]
+
+    run = Run(env="gridworld", method="rl2", train_split="oracle")
+    assert make_env(RUN, Two())
+    with pytest.raises(ConfigError, match=r"Two: sample_task\(key, 'oracle'\): KeyError"):
+        make_env(run, Two())
 
 
 @pytest.mark.parametrize("name", ["gridworld", "gridworld-extrapolation"])
