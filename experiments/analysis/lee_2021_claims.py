@@ -48,7 +48,7 @@ def by_method(results: list[Results]) -> Found:
     found: Found = {}
     for result in results:
         run = result.run
-        if run.uses_code_files:  # no claim is about them, and a folder names no code to execute
+        if run.uses_foreign_code:  # no claim is about them, and a folder names no code to execute
             continue
         free = [name for name in run.fields() if name.startswith(FREE)]
         free += VARIED.get(run.env, [])

@@ -178,7 +178,7 @@ def origin(found: dict[str, Any], run: Run) -> Origin:
     if not isinstance(version, int | None):
         raise ValueError(f"env_version = {version!r}")
     later = [changed["versions"][1] for changed in changes(found) if "versions" in changed]
-    simulated = registry.env_spec(run.env).simulated
+    simulated = registry.recorded_env_spec(run.env).simulated
     used = [relevant_versions(v, simulated) for v in (found.get("versions", {}), *later)]
     words = []
     for package in sorted({name for versions in used for name in versions}):

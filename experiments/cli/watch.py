@@ -110,7 +110,7 @@ def lines(result: Results) -> list[str]:
 
 def total(run: Run) -> int:
     """Return a run's frames per seed: the requested ones, rounded up to updates."""
-    horizon = registry.env_spec(run.env).horizon
+    horizon = registry.recorded_env_spec(run.env).horizon
     if not horizon:  # only the environment's code has it, which is not executed here
         return run.frames
     return run.updates(horizon) * run.frames_per_update(horizon)

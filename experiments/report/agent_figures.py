@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from experiments.analysis.run_record import Results
 from experiments.analysis.summary import undefined
 from experiments.figures.style import save
-from jaxmeta.config.registry import env_spec
+from jaxmeta.config.registry import env_spec, is_registered_elsewhere
 from jaxmeta.errors import CheckpointError, ConfigError
 
 # Robots with figures of their motion, by prefix: a task is a velocity, a direction or a goal.
@@ -21,7 +21,7 @@ def draw_agents(results: list[Results], folder: Path) -> tuple[list[Path], list[
     env = results[0].run.env
     if env in ("gridworld", "gridworld-extrapolation"):
         return draw_maps(results, folder)
-    if not env_spec(env).simulated:
+    if is_registered_elsewhere("environments", env) or not env_spec(env).simulated:
         return [], []
     motions, remarks = draw_motions(results, folder)
     latents, more = draw_latents(results, folder)

@@ -77,7 +77,7 @@ def check_physics(run: Run, mesh: MeshShape, platform: str) -> None:
     """
     c_here = run.physics == "auto" and platform == "cpu"
     divisible = run.physics in ("auto", "mjx") and not c_here
-    if mesh.groups > 1 and registry.env_spec(run.env).simulated and not divisible:
+    if mesh.groups > 1 and registry.recorded_env_spec(run.env).simulated and not divisible:
         raise ConfigError(
             f"mesh = {mesh}: groups must be 1 with physics = {run.physics}"
             f"{', C MuJoCo on a CPU' if c_here else ''}; physics = mjx can be divided"

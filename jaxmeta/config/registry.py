@@ -7,15 +7,17 @@ jax. A name of the form FILE.py:FUNCTION is loaded from that file when it is use
 
 import difflib
 import functools
+import re
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxmeta.config.user_code import is_file, with_default_function
+from jaxmeta.config.user_code import file_name, is_file, with_default_function
 from jaxmeta.errors import ConfigError
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
+ELSEWHERE = re.compile(r"[A-Za-z0-9][\w./+-]*")  # names that a config.json may hold
 OURS = ("jaxmeta", "envs")  # the packages of what is built in
 NETWORKS = ("jaxmeta.nn.options:Networks",)
 # RL algorithms, and the options section of each; a run has one of them.
@@ -141,16 +143,34 @@ def origin(kind: str, name: str) -> str:
     return "built-in" if spec.make.partition(".")[0] in OURS else "installed"
 
 
+def is_foreign(kind: str, name: str) -> bool:
+    """Whether a name's code is in a file, or registered in another process only."""
+    return is_file(name) or is_registered_elsewhere(kind, name)
+
+
+def require_known_elsewhere(kind: str, field: str, name: str) -> None:
+    """Refuse a name that was registered in this process, where another one has to find it.
+
+    Raises:
+      ConfigError: says what can be found.
+    """
+    if origin(kind, name) == "registered":
+        raise ConfigError(
+            f"{field} = {name!r}: is registered in this process only, where others cannot find it;"
+            " name its code as FILE.py:FUNCTION, or register it by an entry point"
+        )
+
+
 def env_version(name: str) -> int | None:
-    """Return an environment's version, None where it is from a file."""
-    return None if is_file(name) else env_spec(name).version
+    """Return an environment's version, None where it is from a file, or not registered here."""
+    return None if is_foreign("environments", name) else env_spec(name).version
 
 
 def env_name(name: str) -> str:
-    """Return the registered name of an alias; other names unchanged."""
+    """Return an environment's one name: the registered one of an alias, or a file's."""
     known = specs("environments")
     found = [other for other, spec in known.items() if name in spec.aliases and name not in known]
-    return found[0] if found else name
+    return found[0] if found else file_name(name)
 
 
 def env_spec(name: str) -> EnvSpec:
@@ -173,6 +193,34 @@ def method_spec(name: str) -> MethodSpec:
     if is_file(name):
         return MethodSpec(name, with_default_function(name), "from a file", rl=tuple(RL_SECTIONS))
     return _find("methods", "method", name)
+
+
+def recorded_env_spec(name: str) -> EnvSpec:
+    """Return the spec of a recorded run's environment, a general one if it is not known here.
+
+    Raises:
+      ConfigError: no environment could have that name.
+    """
+    if is_registered_elsewhere("environments", name):
+        return EnvSpec("", "registered elsewhere", simulated=True)  # it may be
+    return env_spec(name)
+
+
+def recorded_method_spec(name: str) -> MethodSpec:
+    """Return the spec of a recorded run's method, as far as it is known without executing code.
+
+    Raises:
+      ConfigError: no method could have that name.
+    """
+    if is_registered_elsewhere("methods", name):
+        return MethodSpec(name, "", "registered elsewhere", (), rl=tuple(RL_SECTIONS))
+    spec = method_spec(name)
+    return spec._replace(sections=()) if is_file(name) else spec
+
+
+def is_registered_elsewhere(kind: str, name: str) -> bool:
+    """Whether another process may have registered a name that is not known here."""
+    return origin(kind, name) == "unknown" and ELSEWHERE.fullmatch(name) is not None
 
 
 def _find(kind: str, field: str, name: str) -> Any:

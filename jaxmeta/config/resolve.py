@@ -54,12 +54,6 @@ def load_method_spec(method: str) -> registry.MethodSpec:
     return spec._replace(sections=declared_sections(maker), rl=rl)
 
 
-def method_spec_without_import(method: str) -> registry.MethodSpec:
-    """Return a method's spec as far as it is known without executing a file."""
-    spec = registry.method_spec(method)
-    return spec._replace(sections=()) if user_code.is_file(method) else spec
-
-
 def declared_sections(maker: Any) -> tuple[Any, ...]:
     """Return the sections that a method's maker declares, by default those of networks."""
     return tuple(getattr(maker, "sections", registry.NETWORKS))
@@ -123,7 +117,8 @@ def base_values(env: str, method: str, preset: str) -> dict[str, dict[str, Any]]
     They are the method's, the environment's, those of the papers; later ones override earlier
     ones. Sections that the run does not have are ignored.
     """
-    env_spec, method_spec = registry.env_spec(env), registry.method_spec(method)
+    env_spec = registry.recorded_env_spec(env)
+    method_spec = registry.recorded_method_spec(method)
     layers: list[Mapping[str, Any]] = [
         method_spec.defaults,
         env_spec.defaults.get("*", {}),
@@ -147,21 +142,23 @@ def default_sections(declared: Classes, base: Mapping[str, Mapping[str, Any]]) -
 
 
 def unresolved_sections(env: str, method: str, rl: str, flat: Mapping[str, Any]) -> Sections:
-    """Return the sections of a run whose files are not executed; () without such files.
+    """Return the sections of a run whose code is not executed; () where all of it is known.
 
     Fields in `flat` of undeclared sections are kept verbatim if their names and values are
     well-formed; other fields are left out.
     """
-    env_in_file, method_in_file = user_code.is_file(env), user_code.is_file(method)
-    if not (env_in_file or method_in_file):
+    env = registry.env_name(env)
+    foreign_env = registry.is_foreign("environments", env)
+    foreign_method = registry.is_foreign("methods", method)
+    if not (foreign_env or foreign_method):
         return ()
-    env_spec = registry.env_spec(registry.env_name(env))
-    method_spec = method_spec_without_import(method)
+    env_spec = registry.recorded_env_spec(env)
+    method_spec = registry.recorded_method_spec(method)
     declared = section_classes(rl, method_spec.sections, env_spec.options or None)
     found: dict[str, dict[str, Any]] = {}
     for name, value in flat.items():
         section, field_name = recorded_options.split_name(name) or ("", "")
-        foreign = env_in_file if section == ENV_SECTION else method_in_file
+        foreign = foreign_env if section == ENV_SECTION else foreign_method
         if section and foreign and section not in declared:
             found.setdefault(section, {})[field_name] = recorded_options.validate_value(name, value)
     if sum(map(len, found.values())) > recorded_options.MAX_FIELDS:

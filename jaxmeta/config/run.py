@@ -88,9 +88,10 @@ class Run:
             if name != "rl" or self.rl is not None:
                 check_value(self, name)
         self._set("env", registry.env_name(self.env))
+        self._set("method", user_code.file_name(self.method))
         if self.sections:
-            env = registry.env_spec(self.env)
-            method = resolve.method_spec_without_import(self.method)
+            env = registry.recorded_env_spec(self.env)
+            method = registry.recorded_method_spec(self.method)
         else:
             env, method = resolve.load_specs(self.env, self.method)
         if self.rl is None:
@@ -132,9 +133,11 @@ class Run:
         return [getattr(section, hook)(self) for section in sections]
 
     @property
-    def uses_code_files(self) -> bool:
-        """Whether its environment or its method is code in a file, which Run() executes."""
-        return user_code.is_file(self.env) or user_code.is_file(self.method)
+    def uses_foreign_code(self) -> bool:
+        """Whether its environment or its method is in a file, or registered elsewhere only."""
+        return registry.is_foreign("environments", self.env) or registry.is_foreign(
+            "methods", self.method
+        )
 
     @property
     def group(self) -> int:
@@ -213,7 +216,7 @@ class Run:
 
     def with_env_code(self, env: Any = None) -> "Run":
         """Return the run as `with_code` does, for the environment's options only."""
-        if not user_code.is_file(self.env):
+        if not registry.is_foreign("environments", self.env):
             return self
         if env is None:
             options = resolve.load_env_spec(self.env).options
@@ -223,7 +226,7 @@ class Run:
 
     def with_method_code(self, method: Any = None) -> "Run":
         """Return the run as `with_code` does, for the method's sections only."""
-        if method is None and user_code.is_file(self.method):
+        if method is None and registry.is_foreign("methods", self.method):
             return self.with_section_classes(resolve.load_method_spec(self.method).sections)
         if hasattr(method, "sections"):
             return self.with_section_classes(method.sections)
@@ -280,7 +283,8 @@ class Run:
         """Read what `to_json` wrote; the text may be untrusted, and no code is executed.
 
         Fields added after the run was made get the value that it implicitly had. Sections of
-        code in a file become RecordedSections (see `with_code`).
+        code in a file, or of names that are not registered here, become RecordedSections (see
+        `with_code`).
 
         Raises:
           ConfigError: no JSON object, of a later format, or unknown, missing, repeated or bad
@@ -339,7 +343,7 @@ def refuse_missing(names: Iterable[str], given: dict[str, Any]) -> None:
 def require_sections(run: Run, declared: resolve.Classes) -> None:
     """Refuse sections other than those that the run's parts declare.
 
-    Where code is in files that were not executed, further sections may be theirs.
+    Where code is in files that were not executed, or elsewhere, further sections may be theirs.
 
     Raises:
       ConfigError: names the first.
@@ -348,7 +352,7 @@ def require_sections(run: Run, declared: resolve.Classes) -> None:
         if not isinstance(run.get(name), cls):
             raise ConfigError(f"{name} = {safe_repr(run.get(name))}: must be a {cls.__name__}")
     for name, _ in run.sections:
-        if name not in declared and not run.uses_code_files:
+        if name not in declared and not run.uses_foreign_code:
             raise ConfigError(f"{name}: {run.method} with {run.rl} has no such section")
 
 
@@ -368,6 +372,6 @@ def validate(run: Run) -> None:
                 recorded_options.validate_value(f"{name}.{field_name}", value)
             else:
                 check_value(section, field_name, f"{name}.")
-    if run.physics != "auto" and not registry.env_spec(run.env).simulated:
+    if run.physics != "auto" and not registry.recorded_env_spec(run.env).simulated:
         raise ConfigError(f"physics = {run.physics!r}: must be auto; {run.env} simulates no robot")
     run.section_facts("check")

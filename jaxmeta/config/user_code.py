@@ -29,6 +29,22 @@ def with_default_function(name: str) -> str:
     return f"{name}:make" if name.endswith(".py") else name
 
 
+def file_name(name: str) -> str:
+    """Return the one name of what own.py, ./own.py and own.py:make mean; others unchanged."""
+    if not is_file(name):
+        return name
+    place, _, function = with_default_function(name).rpartition(":")
+    return f"{Path(place)}:{function}"
+
+
+def spellings(name: str) -> list[str]:
+    """Return what a `file_name` may have been written as, itself first."""
+    short = [name.removesuffix(":make")] if is_file(name) and name.endswith(":make") else []
+    found = [name, *short]
+    dotted = [f"./{text}" for text in found] if is_file(name) and not name.startswith("/") else []
+    return [*found, *dotted]
+
+
 def require_file(field: str, name: str) -> None:
     """Refuse a name of the form FILE.py:FUNCTION whose file is missing.
 

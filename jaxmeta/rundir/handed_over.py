@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 Entry = dict[str, str]
 Code = dict[str, Entry]  # by field: "env", "method"
 KINDS = {"env": "environments", "method": "methods"}
+NAME_IT = "in a file, as FILE.py:FUNCTION, it could"
 LIBRARY = ("built-in", "installed")  # whose changes are announced, not refused
 
 
@@ -103,7 +104,7 @@ def change(then: Entry, now: Entry) -> str | None:
         return None if then[keys[0]] == now[keys[0]] else "is other code than it was trained with"
     for entry, when in ((now, "is here"), (then, "was")):
         if "unknown" in entry:
-            return f"cannot be compared with what it {when}: {entry['unknown']}"
+            return f"cannot be compared with what it {when}: {entry['unknown']}; {NAME_IT}"
     return f"was {words(then['from'])}, and is {words(now['from'])}"
 
 

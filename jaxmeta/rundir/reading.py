@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxmeta.config import user_code
+from jaxmeta.config import registry, user_code
 from jaxmeta.config.data_format import KEY, require_known
 from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import parse_json_object, safe_name, safe_repr
@@ -139,12 +139,18 @@ def read_run(path: Path) -> Run:
 
 
 def refuse_named_code(run: Run, env: Any = None, method: Any = None) -> None:
-    """Refuse to execute files because a run's folder names them.
+    """Refuse to execute files because a run's folder names them, and names not known here.
 
     Raises:
-      ConfigError: the environment or the method is from a file, and was not passed in.
+      ConfigError: the environment or the method is not registered, and was not passed in.
     """
     for field, name, given in (("env", run.env, env), ("method", run.method, method)):
+        kind = {"env": "environments", "method": "methods"}[field]
+        if registry.is_registered_elsewhere(kind, name) and given is None:
+            raise ConfigError(
+                f"{field} = {name!r}: is not registered here; pass {field}=... in Python, or"
+                " import what registers it"
+            )
         if user_code.is_file(name) and given is None:
             raise ConfigError(
                 f"{field} = {name!r}: a run's folder names no code to execute; pass {field}=..."

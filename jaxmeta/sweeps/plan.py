@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmeta.config import user_code
+from jaxmeta.config import registry, user_code
 from jaxmeta.config.run import Run
 from jaxmeta.config.save_interval import parse_interval
 from jaxmeta.errors import ConfigError
@@ -35,6 +35,7 @@ from jaxmeta.sweeps.sweep_folder import (
     RUNS,
     is_done,
     read_program,
+    run_folder,
     write_program,
 )
 
@@ -98,6 +99,8 @@ def sweep(
     executors.check(executor, workers)
     parse_interval(checkpoint_every)
     todo = plan(base, grid, points=points, seeds=seeds, out=out, max_members=max_members)
+    if executor != "here":
+        require_known_elsewhere(todo)
     require_same_code(todo, accept_changed_code)
     for path, runs in todo.programs.items():
         write_program(path, runs.values())
@@ -133,7 +136,7 @@ def plan(
     folder = Path(out)
     require_sweep(folder)
     wanted = grids.runs(bases, chosen, grids.seed_count(seeds))
-    runs = {folder / RUNS / grids.digest(run): run for run in wanted}
+    runs = {run_folder(folder, run): run for run in wanted}
     known = {
         path.parent: read_program(path.parent)
         for path in sorted(folder.glob(f"{PROGRAMS}/*/{PROGRAM}"))
@@ -142,9 +145,20 @@ def plan(
     open_runs = {path: run for path, run in runs.items() if not is_done(path, run)}
     programs = {owner[path]: known[owner[path]] for path in open_runs if path in owner}
     for group in grids.programs([r for p, r in open_runs.items() if p not in owner], max_members):
-        by_folder = {folder / RUNS / grids.digest(run): run for run in group}
+        by_folder = {run_folder(folder, run): run for run in group}
         programs[folder / PROGRAMS / grids.short_hash([p.name for p in by_folder])] = by_folder
     return Plan(runs, programs)
+
+
+def require_known_elsewhere(todo: Plan) -> None:
+    """Refuse runs whose names other processes cannot find.
+
+    Raises:
+      ConfigError: names the first.
+    """
+    for run in todo.runs.values():
+        registry.require_known_elsewhere("environments", "env", run.env)
+        registry.require_known_elsewhere("methods", "method", run.method)
 
 
 def require_same_code(todo: Plan, accept: bool) -> None:

@@ -26,7 +26,13 @@ def read_program(path: Path) -> dict[Path, Run]:
         found = parse_json_object(file.read_text(), str(file))
         require_known(found.get(KEY), str(file))
         runs = [Run.from_json(json.dumps(fields)) for fields in found["runs"]]
-    return {path.parent.parent / RUNS / grids.digest(run): run for run in runs}
+    return {run_folder(path.parent.parent, run): run for run in runs}
+
+
+def run_folder(out: Path, run: Run) -> Path:
+    """Return a configuration's directory in a sweep's folder; one that is there keeps its name."""
+    folders = [out / RUNS / name for name in grids.digests(run)]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 def write_program(path: Path, runs: Iterable[Run]) -> None:

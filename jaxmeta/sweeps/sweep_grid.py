@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxmeta.config import resolve
+from jaxmeta.config import resolve, user_code
 from jaxmeta.config.option_fields import legacy_values
 from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import safe_repr
@@ -59,14 +59,22 @@ def seed_count(seeds: Iterable[int] | int | None) -> int | None:
 
 
 def digest(run: Run) -> str:
-    """Return a short hash of a configuration: its directory's name.
+    """Return a short hash of a configuration: its directory's name."""
+    return digests(run)[0]
 
-    A field added to the library later changes no name, while it does what was done before. Names
-    and values alone count: a run that was read from a file has the same.
+
+def digests(run: Run) -> list[str]:
+    """Return the short hash of a configuration, then those by other spellings of its files.
+
+    Earlier versions told own.py from own.py:make. A field added to the library later changes no
+    name, while it does what was done before. Names and values alone count: a run that was read from
+    a file has the same.
     """
     younger = resolve.registered_legacy_values() | legacy_values(Run)
-    fields = run.fields().items()
-    return short_hash({k: v for k, v in fields if k not in younger or v != younger[k]})
+    fields = run.fields()
+    kept = {k: v for k, v in fields.items() if k not in younger or v != younger[k]}
+    named = itertools.product(user_code.spellings(run.env), user_code.spellings(run.method))
+    return [short_hash(kept | {"env": env, "method": method}) for env, method in named]
 
 
 def short_hash(value: Any) -> str:

@@ -63,7 +63,8 @@ def restore(
                 reading.require_file_size(folder / name, size)
 
     before = reading.read_manifest(path)
-    if before and before.get("env_version") != facts["env_version"]:
+    version = facts["env_version"]  # None: from a file, or of a name that is not registered here
+    if before and version is not None and before.get("env_version") != version:
         raise ConfigError(
             f"{path}: began with version {safe_repr(before.get('env_version'))} of its environment,"
             f" which is version {facts['env_version']} now: its results would not be comparable"

@@ -109,7 +109,7 @@ def read_trained(path: Path, built: Built) -> Trained:
             f" `jaxmeta resume {path}` trains from update {restored.update} on"
         )
     version = registry.env_version(built.run.env)
-    if manifest.get("env_version", version) != version:
+    if version is not None and manifest.get("env_version", version) != version:
         log.warning(
             "%s: made on version %s of its environment, not %s",
             path, safe_repr(manifest["env_version"]), version,

@@ -138,7 +138,9 @@ def test_devices_are_asked_for_before_a_file_can_use_jax(here):
 
 def test_a_missing_file_is_named_and_nothing_executed(here):
     (here / "bandit.py").write_text("raise RuntimeError('executed')")
-    with pytest.raises(ConfigError, match=r"method = 'nowhere\.py': there is no file nowhere\.py"):
+    with pytest.raises(
+        ConfigError, match=r"method = 'nowhere\.py:make': there is no file nowhere\.py"
+    ):
         Run(env="bandit.py", method="nowhere.py")
 
 
