@@ -107,7 +107,7 @@ class Walk:
         elif isinstance(value, (set, frozenset)):
             yield from (type(value).__name__, *sorted(self.each(value, where)))
         elif callable(value) and hasattr(value, "__wrapped__"):  # jitted, or with a cache
-            yield from (type(value).__name__, self.digest(value.__wrapped__, where))
+            yield self.digest(value.__wrapped__, where)
         else:
             yield from self.instance_parts(value, where)
 
@@ -129,13 +129,7 @@ class Walk:
             return
         yield cls.__qualname__
         yield from self.each(cls.__bases__, where)
-        made = "__dataclass_fields__" in vars(cls) or issubclass(cls, tuple)
-        for name, value in sorted(vars(cls).items()):
-            derived = (
-                name in DERIVED or isinstance(value, DESCRIPTORS) or (made and generated(value))
-            )
-            if not derived:
-                yield from (name, self.digest(value, f"{where}.{name}"))
+        yield from self.items(entries(cls), where)
 
     def function_parts(self, function: FunctionType, where: str) -> Iterator[str]:
         """Yield a function's source text, a library's name, and what it reads beside arguments."""
@@ -182,10 +176,31 @@ class Walk:
         yield from self.each(copied[1:] if isinstance(copied, tuple) else [copied], where)
 
 
-def generated(value: Any) -> bool:
-    """Whether a class's entry is a method that was made for it, as a dataclass's __init__ is."""
+def entries(cls: type) -> dict[str, Any]:
+    """Return what a class's body holds, by name, without what Python adds to it."""
+    held = dict(sorted(vars(cls).items()))
+    if issubclass(cls, enum.Enum):
+        methods = (FunctionType, staticmethod, classmethod, property)
+        own = {k: v for k, v in held.items() if isinstance(v, methods) and not is_generated(v)}
+        return own | {name: member.value for name, member in cls.__members__.items()}
+    filled = "__dataclass_fields__" in held or issubclass(cls, tuple)
+    fields = getattr(cls, "_fields", ())  # of a named tuple, whose entries are descriptors
+    return {
+        name: value
+        for name, value in held.items()
+        if name not in DERIVED
+        and name not in fields
+        and not isinstance(value, DESCRIPTORS)
+        and not (filled and is_generated(value))
+    }
+
+
+def is_generated(value: Any) -> bool:
+    """Whether a class's entry is a function that was made for it, as a dataclass's __init__ is."""
     made = inspect.unwrap(getattr(value, "__func__", value))
-    return isinstance(made, FunctionType) and made.__code__.co_filename == GENERATED
+    if not isinstance(made, FunctionType):
+        return False
+    return made.__code__.co_filename == GENERATED or is_library_file(made.__code__.co_filename)
 
 
 def digest_of(*parts: str) -> str:

@@ -179,6 +179,12 @@ def test_another_process_tells_the_same(tmp_path, own):
     assert done.stdout.strip() == fingerprint(own.make(), "env"), done.stderr
 
 
+def test_every_version_tells_what_this_one_does(own):
+    """Of Python, of JAX and of this library: runs would be refused where it changes."""
+    told = "54203d9369a027e4604b19872255f4fa2755cb1597b5e335add3b22f2b74c711"
+    assert fingerprint(own.make(), "env") == told
+
+
 def test_what_leads_back_to_itself_ends(own):
     a, b = own.make(), own.make()
     a.me, b.me = a, b
