@@ -16,7 +16,7 @@ from jaxmeta.algorithm import Algorithm, Hyper, Metrics
 from jaxmeta.beliefs.elbo_learner import belief_learner
 from jaxmeta.beliefs.gaussian_belief import variational_belief
 from jaxmeta.config.run import Run
-from jaxmeta.env import Env, Key
+from jaxmeta.env import Key
 from jaxmeta.nn.cache_blocks import blockwise_mean
 from jaxmeta.nn.optimisers import by_group, descend
 from jaxmeta.replay import ring_buffer
@@ -93,7 +93,7 @@ def joint_learner(run: Run, net: Recurrent, belief: Belief) -> Learner:
     return Learner(lambda params, hp: optimiser(hp).init(params), learn)
 
 
-def alternating_learner(env: Env, run: Run, net: Recurrent, belief: Belief) -> Learner:
+def alternating_learner(env: Trial, run: Run, net: Recurrent, belief: Belief) -> Learner:
     """Return PPO for the policy alone, then steps on the ELBO for encoder and decoder."""
     policy = ppo_learner(env, run, net, groups=("policy",))
     latent = belief_learner(belief, run, ("encoder", "decoder"))

@@ -18,7 +18,7 @@ from jaxmeta.algorithm import (
 )
 from jaxmeta.axes import shard_workers
 from jaxmeta.config.run import Run
-from jaxmeta.env import Array, Env, Key
+from jaxmeta.env import Array, Key
 from jaxmeta.replay import ring_buffer
 from jaxmeta.replay.elbo_trials import elbo_trial_like, elbo_trials
 from jaxmeta.rl.a2c import a2c_learner
@@ -31,7 +31,7 @@ from jaxmeta.trial import Trial
 
 
 def policy_learner(
-    env: Env, run: Run, net: Recurrent, relabel: Relabel = unchanged
+    env: Trial, run: Run, net: Recurrent, relabel: Relabel = unchanged
 ) -> PolicyLearner:
     """Return the run's learner; `relabel` gives the rewards that returns are computed from."""
     if run.rl == "a2c":

@@ -11,7 +11,8 @@ from jax import lax
 from jaxmeta.agent import Params, Transition, learning_reward
 from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.config.run import Run
-from jaxmeta.env import Array, Env, Key
+from jaxmeta.env import Array, Key
+from jaxmeta.errors import ConfigError
 from jaxmeta.nn.optimisers import by_group, descend, select_groups
 from jaxmeta.nn.running_statistics import (
     init_statistics,
@@ -23,8 +24,9 @@ from jaxmeta.rl.actor_critic import NetworkInputs, Recurrent, network_inputs
 from jaxmeta.rl.gae import advantages_and_returns
 from jaxmeta.rl.options import PPO
 from jaxmeta.rl.policy_learner import GROUPS, PolicyLearner, PolicyLearnerState, Relabel, unchanged
-from jaxmeta.rl.update_schedule import FoldPast
+from jaxmeta.rl.update_schedule import FoldPast, update_schedule
 from jaxmeta.rollout import Rollout
+from jaxmeta.trial import Trial
 
 EPS = 1e-5  # added to the advantages' standard deviation
 
@@ -91,8 +93,25 @@ def true_reward(tr: Transition) -> Array:
     return tr.env_reward if tr.shaped is None else tr.shaped
 
 
+def require_samples(run: Run, samples: int) -> None:
+    """Check that every minibatch has a sample, and that advantages have a deviation.
+
+    Raises:
+      ConfigError: an update has too few steps.
+    """
+    if run.ppo.minibatches > samples:
+        raise ConfigError(
+            f"ppo.minibatches = {run.ppo.minibatches}: must be at most {samples}, the steps that"
+            " PPO learns from at a time"
+        )
+    if samples == 1:
+        raise ConfigError(
+            f"workers = {run.workers}: must be at least 2, where PPO learns from one step of each"
+        )
+
+
 def ppo_learner(
-    env: Env,
+    env: Trial,
     run: Run,
     net: Recurrent,
     mix: Mix | None = None,
@@ -105,8 +124,12 @@ def ppo_learner(
     is not among the trained groups, the rollout's hidden states are used. Old log-probabilities
     and values, advantages and returns are fixed. `mix` may change inputs and batch before
     advantages are normalised.
+
+    Raises:
+      ConfigError: an update has too few steps.
     """
     options = run.ppo
+    require_samples(run, run.workers * update_schedule(env, run, net.agent).length)
 
     def optimiser(hp: Hyper) -> optax.GradientTransformation:
         rates = {"encoder": hp.ppo.encoder_learning_rate, "policy": hp.ppo.learning_rate}

@@ -14,6 +14,7 @@ from jaxmeta.rl.gae import advantages_and_returns
 from jaxmeta.rl.options import A2C
 from jaxmeta.rollout import MEMORY_ROLE
 from jaxmeta.trial import trial
+from tests.probes import Stop
 
 EPISODES, LENGTH = 2, 3
 
@@ -95,6 +96,29 @@ class Starts(chex.TestCase):
         chex.assert_shape(memories, (64,))
         assert len(np.unique(memories)) == 64
         assert abs(np.mean(memories)) < 0.5 and 0.7 < np.std(memories) < 1.3
+
+
+def test_a_worker_gets_a_new_task_and_memory_where_its_trial_ends_early():
+    """As docs/tutorial/method.md says: a rollout may hold several trials, of different tasks."""
+    count_steps = Agent(
+        draw=lambda key: jnp.zeros(()),
+        begin=lambda params, noise: jnp.zeros((), jnp.int32),
+        act=lambda params, memory, obs, noise: (jnp.ones((), jnp.int32), memory),
+        observe=lambda params, memory, tr, noise: memory + 1,
+    )
+    env, tasks = trial(Stop(), EPISODES), jnp.ones(32)  # every episode is one step
+    rollout = jax.jit(lambda key: collect(count_steps, env, {}, tasks, key, "train"))(
+        jax.random.key(0)
+    )
+    tr = rollout.transitions
+    reward = np.asarray(tr.reward).reshape(-1, EPISODES, 32)  # the task, at every step
+    over = np.asarray(tr.over).reshape(-1, EPISODES, 32)
+    assert len(reward) == 5
+    assert over[:, -1].all() and not over[:, :-1].any()
+    assert (reward == reward[:, :1]).all()  # of one trial, one task
+    assert (reward[0] == 1).all()  # the tasks that were asked for
+    assert 0.3 < (reward[1:] == 1).mean() < 0.7
+    assert (np.asarray(rollout.records).reshape(over.shape) == np.arange(EPISODES)[:, None]).all()
 
 
 def test_the_key_of_initial_memories_is_none_that_a_reset_splits_off():

@@ -9,12 +9,21 @@ import pytest
 import rlax
 
 from jaxmeta.algorithm import as_pytree, hyper
+from jaxmeta.errors import ConfigError
 from jaxmeta.rl import ppo
 from jaxmeta.rl.options import PPO
 from jaxmeta.rl.policy_learner import GROUPS
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled_functions import initial_states, make_members
+from tests.probes import Stop
 from tests.tiny import tiny_run
+
+
+class OneStep(Stop):
+    """Its trials are one step long."""
+
+    horizon = 1
+
 
 N = 40
 HP = as_pytree(PPO(clip=0.2, value_coef=0.6, entropy_coef=0.05))
@@ -79,6 +88,27 @@ def test_every_epoch_reads_every_sample_once_in_an_order_of_its_own():
     assert len({epoch.tobytes() for epoch in epochs}) == 3
     left_over = np.asarray(ppo.minibatch_indices(jax.random.key(0), 26, hp)).reshape(3, 24)
     assert all(len(set(epoch)) == 24 for epoch in left_over)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"ppo.minibatches": 241}, r"ppo\.minibatches = 241: must be at most 240, the steps"),
+        ({"ppo.minibatches": 121, "ppo.update": "episode"}, r"must be at most 120, the steps"),
+        ({"workers": 1, "trial.episodes": 1}, r"workers = 1: must be at least 2"),
+    ],
+)
+@pytest.mark.parametrize("method", ["rl2", "varibad"])
+def test_what_would_be_a_mean_of_nothing_is_refused(method, fields, message):
+    env = OneStep() if "workers" in fields else None
+    fields = {"ppo.minibatches": 1} | fields
+    single = {"vae.decoder": "single"} if method == "varibad" else {}
+    with pytest.raises(ConfigError, match=message):
+        build(tiny_run(method, fields | single, rl="ppo"), env)
+
+
+def test_a_minibatch_may_be_one_sample():
+    assert build(tiny_run("rl2", {"ppo.minibatches": 240}, rl="ppo"))
 
 
 # --- Inside a method
