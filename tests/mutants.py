@@ -464,8 +464,8 @@ MUTANTS = (
     Mutant(
         "a file that a run's folder names is executed",
         "jaxmeta/config/run.py",
-        "env = registry.env_spec(self.env)\n"
-        "            method = resolve.method_spec_without_import(self.method)",
+        "env = registry.recorded_env_spec(self.env)\n"
+        "            method = registry.recorded_method_spec(self.method)",
         "env, method = resolve.load_specs(self.env, self.method)",
         "tests/jaxmeta/config/test_foreign_sections.py",
     ),
@@ -623,6 +623,69 @@ MUTANTS = (
         'raise ERRORS[said["error"]](said["message"])',
         "pass",
         "tests/jaxmeta/devices/test_hosts.py",
+    ),
+    Mutant(
+        "the split that is called train is asked for, where no split is",
+        "jaxmeta/trial.py",
+        "return self.splits[0] if split == TRAIN else split",
+        "return split",
+        "tests/jaxmeta/test_trial.py",
+    ),
+    Mutant(
+        "actions leave the bounds of their box",
+        "jaxmeta/action_units.py",
+        "return jnp.clip(action, low, high)",
+        "return action",
+        "tests/jaxmeta/test_action_units.py",
+    ),
+    Mutant(
+        "a state that changes its dtype is accepted",
+        "jaxmeta/training/env_functions.py",
+        'require_same("state of step", stepped[0], "state of reset", state)',
+        "pass",
+        "tests/jaxmeta/training/test_env_contract.py",
+    ),
+    Mutant(
+        "a finished run of other code is read back",
+        "jaxmeta/rundir/handed_over.py",
+        "return None if then[keys[0]] == now[keys[0]] else",
+        "return None if then.keys() == now.keys() else",
+        "tests/jaxmeta/rundir/test_handed_over.py",
+    ),
+    Mutant(
+        "two versions of a method share a table",
+        "experiments/analysis/comparable_runs.py",
+        '"" if code == kept else code',
+        '""',
+        "tests/experiments/analysis/test_run_record.py",
+    ),
+    Mutant(
+        "what a function encloses does not count as its code",
+        "jaxmeta/rundir/code_fingerprint.py",
+        'if name != "__class__":',
+        'if name == "":',
+        "tests/jaxmeta/rundir/test_code_fingerprint.py",
+    ),
+    Mutant(
+        "a trial's last return counts where it was set to zero",
+        "jaxmeta/nn/running_statistics.py",
+        "returns = jnp.where(over.T, 0.0, returns)",
+        "pass",
+        "tests/jaxmeta/nn/test_running_statistics.py",
+    ),
+    Mutant(
+        "discounted returns start anew in every update",
+        "jaxmeta/rl/ppo.py",
+        "jnp.broadcast_to(start, tr.over.shape[1:])",
+        "jnp.zeros(tr.over.shape[1:])",
+        "tests/jaxmeta/rl/test_update_schedule.py",
+    ),
+    Mutant(
+        "a belief learns from a replay that is still empty",
+        "jaxmeta/beliefs/elbo_learner.py",
+        "lax.cond(replay.seen > 0, train, wait, start)",
+        "train(start)",
+        "tests/jaxmeta/rl/test_update_schedule.py",
     ),
 )
 
