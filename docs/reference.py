@@ -18,7 +18,8 @@ ENTRIES = ("jaxmeta/__init__.py", "jaxmeta/worker.py", "experiments/__main__.py"
 
 def about(path: Path) -> str:
     """Return the first paragraph of a file's docstring."""
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0]
+    code = ast.parse(path.read_text(encoding="utf-8"))
+    return (ast.get_docstring(code) or "").partition("\n\n")[0]
 
 
 def rooms() -> dict[str, list[Path]]:
@@ -110,7 +111,7 @@ def page(room: str, files: list[Path]) -> str:
         if path.name == "__init__.py":
             parts.insert(1, about(path))
             name = room
-            if not ast.parse(path.read_text()).body[1:]:
+            if not ast.parse(path.read_text(encoding="utf-8")).body[1:]:
                 continue
         parts.append(f"## `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```")
     return "\n\n".join(parts) + "\n"
@@ -125,5 +126,5 @@ def write_pages(docs: Path) -> None:
             path.unlink()
     for name, text in wanted.items():
         path = folder / f"{name}.md"
-        if not path.is_file() or path.read_text() != text:
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text)

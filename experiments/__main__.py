@@ -17,10 +17,13 @@ from jaxmeta.errors import (
     PeerLost,
     Preempted,
 )
+from jaxmeta.training.process_entry import own_process
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code; without `argv`, the process is its own."""
+    if argv is None:
+        own_process()
     logger = logging.getLogger("jaxmeta")
     logger.setLevel(logging.INFO)
     logger.handlers = [StderrHandler()]

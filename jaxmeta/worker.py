@@ -11,10 +11,12 @@ from pathlib import Path
 from jaxmeta.devices.cpu import use_share
 from jaxmeta.errors import EXIT_CODE, CheckpointError, ConfigError, NonFiniteError, Preempted
 from jaxmeta.sweeps.sweep_folder import ACCEPT
+from jaxmeta.training.process_entry import own_process
 
 
 def main(words: list[str]) -> int:
     """Train one program and return the exit code, as the command line's."""
+    own_process()
     path, every, share, *more = words
     files = [word for word in more if word != ACCEPT]
     use_share(share)  # before jax is imported

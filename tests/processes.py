@@ -53,15 +53,17 @@ def end_all():
 
 
 class Process:
-    """One `jaxmeta` command, its output in a file."""
+    """One `jaxmeta` command, its output in a file, unless Popen's `streams` say otherwise.
 
-    def __init__(self, *words, log, **environment):
+    `through` are the words of a command that becomes it.
+    """
+
+    def __init__(self, *words, log, streams=None, through=(), **environment):
         self.log = log
-        command = [sys.executable, "-P", "-m", "experiments", *map(str, words)]
+        command = [*through, sys.executable, "-P", "-m", "experiments", *map(str, words)]
         with log.open("w") as out:
-            self.process = subprocess.Popen(
-                command, env=ENVIRONMENT | environment, stdout=out, stderr=subprocess.STDOUT
-            )
+            streams = {"stdout": out, "stderr": subprocess.STDOUT} if streams is None else streams
+            self.process = subprocess.Popen(command, env=ENVIRONMENT | environment, **streams)
         STARTED.append(self.process)
 
     def wait_until(self, condition, seconds=120):

@@ -125,6 +125,44 @@ def test_envs_is_ours(tmp_path):
     assert Path(done.stdout.strip()) == ROOT / "envs" / "__init__.py"
 
 
+def in_the_locale(call: ast.Call) -> bool:
+    """Whether a call reads or writes text as the locale has it."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    given = {k.arg: k.value for k in call.keywords}
+    if "encoding" in given:
+        return False
+    if name == "open":
+        owner = getattr(call.func, "value", None)
+        at = 1 if owner is None else 0  # open(path, mode), path.open(mode)
+        mode = given.get("mode", call.args[at] if len(call.args) > at else ast.Constant("r"))
+        return getattr(owner, "id", "") != "os" and "b" not in getattr(mode, "value", "")
+    return name in ("read_text", "write_text") or "text" in given
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("p.read_text()", True),
+        ("p.write_text(x)", True),
+        ("open(p)", True),
+        ("p.open('a', newline='')", True),
+        ("subprocess.run(w, text=True)", True),
+        ("p.read_text(encoding='utf-8')", False),
+        ("open(p, 'rb')", False),
+        ("p.open('wb')", False),
+        ("os.open(p, os.O_RDONLY)", False),
+    ],
+)
+def test_what_depends_on_the_locale_is_noticed(code, found):
+    assert in_the_locale(ast.parse(code, mode="eval").body) == found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_files_are_utf_8_whatever_the_locale(name):
+    calls = [n for n in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(n, ast.Call)]
+    assert [ast.unparse(call) for call in calls if in_the_locale(call)] == []
+
+
 def test_files_stay_short():
     long = {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 400}
     assert not long

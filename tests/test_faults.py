@@ -1,10 +1,12 @@
 """What can happen to a run, tried on real processes: nothing is lost, and it is said aloud."""
 
 import os
+import pty
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -16,11 +18,12 @@ from tests.tiny import METHODS
 FRAMES = {"quick": 120_000, "long": 600_000}  # updates of 240
 
 
-def train(out, method, length, every="20u", **overrides):
+def train(out, method, length, every="20u", display=None, **overrides):
     """Start training; the log lies beside the run's directory."""
     words = ["train", "gridworld", *arguments(method, FRAMES[length], **overrides)]
     log = out.with_suffix(f".{time.monotonic_ns()}.log")
-    return Process(*words, "--out", out, "--checkpoint-every", every, log=log)
+    words += ["--out", out, "--checkpoint-every", every]
+    return Process(*words, log=log, **(display or {}))
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +146,109 @@ def test_one_signal_saves_and_exits_with_75(number, tmp_path, reference):
     code, said = Process("resume", out, log=tmp_path / "resumed.log").finish()
     assert code == 0, said
     assert f"resumes after update {resumed_from(out)[0]}" in said
+    assert_same(out, reference("rl2", "quick"))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("SIGHUP, SIGUSR1 or SIGUSR2, once and again")
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_warning_saves_however_often_it_comes(number, tmp_path, reference):
+    out = tmp_path / "a"
+    process = train(out, "rl2", "quick", "1000000u")
+    process.wait_until(lambda: (out / layout.METRICS).is_file() and reading.read_metrics(out))
+    process.send(number)
+    process.wait_until(lambda: f"{number.name}: finishing this chunk" in process.log.read_text())
+    process.send(number)
+    assert_preempted_and_whole(process, out, reference)
+
+
+def assert_preempted_and_whole(process, out, reference):
+    """Assert that a stopped process saved, and that its run goes on to the same bits."""
+    code, said = process.finish()
+    assert code == 75, said
+    assert reading.status(out) == "preempted"
+    assert newest(out) > 0
+    code, said = train(out, "rl2", "quick").finish()
+    assert code == 0, said
+    assert resumed_from(out)[-1] > 0
+    assert_same(out, reference("rl2", "quick"))
+
+
+def closed():
+    """Return a Process's arguments, to begin without stdout and stderr."""
+    return {"through": ("sh", "-c", 'exec "$@" >&- 2>&-', "sh")}, lambda: None
+
+
+def unread():
+    """Return those for a pipe, and what takes its reader away."""
+    reader, writer = os.pipe()
+
+    def end():
+        os.close(reader)
+        os.close(writer)
+
+    return {"streams": {"stdout": writer, "stderr": writer}}, end
+
+
+def full():
+    """Return those for a disk without room."""
+    target = os.open("/dev/full", os.O_WRONLY)
+    return {"streams": {"stdout": target, "stderr": target}}, lambda: os.close(target)
+
+
+CONTROL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def terminal():
+    """Return those for a terminal of the process's own, and what takes it away."""
+    ours, theirs = pty.openpty()
+
+    def end():
+        os.close(theirs)
+        os.close(ours)
+
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    return {"streams": streams, "through": (sys.executable, "-c", CONTROL)}, end
+
+
+@pytest.mark.slow
+@pytest.mark.fault("stdout and stderr closed, full, or gone while training")
+@pytest.mark.parametrize("display", [closed, unread, full, terminal])
+def test_a_run_outlives_whoever_reads_what_it_prints(display, tmp_path, reference):
+    """A terminal that goes away sends SIGHUP itself."""
+    out = tmp_path / "a"
+    arguments, end = display()
+    process = train(out, "rl2", "quick", "1000000u", arguments)
+    process.wait_until(lambda: (out / layout.METRICS).is_file() and reading.read_metrics(out))
+    end()
+    process.send(signal.SIGUSR1)
+    assert_preempted_and_whole(process, out, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("a pipe whose reader leaves before the end")
+def test_a_run_whose_reader_leaves_finishes(tmp_path, reference):
+    out = tmp_path / "a"
+    arguments, end = unread()
+    process = train(out, "rl2", "quick", display=arguments)
+    end()
+    assert process.finish()[0] == 0
+    assert_same(out, reference("rl2", "quick"))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("SIGHUP under nohup is ignored")
+def test_nohup_lets_a_run_finish(tmp_path, reference):
+    out = tmp_path / "a"
+    process = train(out, "rl2", "quick", display={"through": ("nohup",)})
+    process.wait_until(lambda: newest(out) > 0)
+    process.send(signal.SIGHUP)
+    assert process.finish()[0] == 0
     assert_same(out, reference("rl2", "quick"))
 
 

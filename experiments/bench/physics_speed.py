@@ -12,12 +12,12 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 from jax import lax
-from rich.console import Console
 from rich.table import Table
 
 from envs.locomotion.physics import State, physics
 from envs.locomotion.robot import FRAME_SKIP
 from envs.locomotion.robot_models import ANT, HALF_CHEETAH, xml
+from experiments.terminal.consoles import new_console
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.devices.cpu import cores, processor
 from jaxmeta.devices.seed_axis import request_cpu_devices
@@ -79,7 +79,7 @@ def c_loop_steps_per_s(robot: str, workers: int) -> float:
 def bench_physics(out: Path, workers: list[int], engines: list[str]) -> None:
     """Print a table of environment steps/s and append its rows to `out`."""
     request_cpu_devices(1)
-    console = Console()
+    console = new_console()
     device = jax.devices()[0]
     machine = {
         "time": now(),
@@ -101,7 +101,7 @@ def bench_physics(out: Path, workers: list[int], engines: list[str]) -> None:
                 speed = engine_steps_per_s(robot, engine, count)
                 row = {"robot": robot, "engine": engine, "workers": count, "steps_per_s": speed}
                 row |= {"bare_steps_per_s": c_loop, "of_bare": speed / c_loop}
-                with out.open("a") as file:
+                with out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(machine | row) + "\n")
                 cells.append(f"{speed:,.0f} ({speed / c_loop:.0%})")
             table.add_row(robot, str(count), *cells)

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from rich.console import Console
 from rich.table import Table
 
 from experiments.bench.training_speed import describe, in_turns, machine, prepare
 from experiments.studies import many_workers
+from experiments.terminal.consoles import new_console
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.agent import Belief
 from jaxmeta.algorithm import hyper
@@ -122,7 +122,8 @@ def speed_on(chosen: list[int]) -> float:
         "from jaxmeta.config.run import Run\n"
         "print(max(frames_per_s(Run(method='ldm', seeds=4)) for _ in range(3)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", check=True)
     return float(done.stdout)
 
 
@@ -145,7 +146,7 @@ def bench_targets(out: Path) -> None:
     if ALLOWED:  # before jax makes its threads
         os.sched_setaffinity(0, {max(ALLOWED)})
     facts = machine()
-    console, table = Console(), Table(title=f"one core of {facts['processor']}")
+    console, table = new_console(), Table(title=f"one core of {facts['processor']}")
     for name in ("target", "value", "goal", "met"):
         table.add_column(name, justify="left" if name == "target" else "right")
     rows = []

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType
-from rich.console import Console
 from rich.table import Table
 
+from experiments.terminal.consoles import new_console
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.algorithm import Algorithm, hyper
 from jaxmeta.axes import SEEDS
@@ -261,7 +261,7 @@ def machine() -> dict[str, Any]:
 def write(out: Path, *rows: dict[str, Any]) -> None:
     """Append rows to a file of JSON lines."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a") as file:
+    with out.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
@@ -286,7 +286,7 @@ def bench(
     if accelerated == on_cpu:
         what = "gpu" if on_cpu else "training"
         raise ConfigError(f"bench {what}: JAX's default device is {jax.devices()[0].device_kind}")
-    console, facts = Console(), machine()
+    console, facts = new_console(), machine()
     where = f"one core of {facts['processor']}" if on_cpu else facts["device"]
     table = Table(title=f"gridworld, {where}")
     for name in COLUMNS:

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from experiments.terminal.consoles import new_console
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
@@ -70,4 +70,4 @@ def print_meta_test(
                 returns, reached = (x[seed, of == split, -1] for x in result[policy])
                 count = [f"{reached.sum():.1f} of {len(reached)}"] if env.goals else []
                 table.add_row(str(seed), split, policy, f"{returns.mean():.2f}", *count)
-    print_whole(Console(), table)
+    print_whole(new_console(), table)

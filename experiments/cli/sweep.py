@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli.train import accept_option
+from experiments.terminal.consoles import new_console
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.config.run import BASE_FIELDS, Run
 from jaxmeta.config.untrusted_text import safe_repr
@@ -57,7 +58,7 @@ def read_sweep(path: Path) -> dict[str, Any]:
       ConfigError: no such file, no TOML, unknown or mistyped keys, bad fields.
     """
     try:
-        parsed = tomllib.loads(path.read_text())
+        parsed = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     for key, value in parsed.items():
@@ -98,7 +99,7 @@ def run_sweep(arguments: dict[str, Any], dry_run: bool) -> int:
     Returns the exit code: 1 if any seed became non-finite, or a run that trains here is
     unfinished.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console(soft_wrap=True)
     planning = ("base", "grid", "points", "seeds", "out", "max_members")
     planned = plan(**{k: v for k, v in arguments.items() if k in planning})
     todo = planned.unfinished()

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from experiments.analysis.run_record import Results, read_results
+from experiments.terminal.consoles import new_console
 from experiments.terminal.progress_text import QUIET_S, news, remaining
 from jaxmeta.config import registry
 from jaxmeta.config.run import Run
@@ -45,7 +46,7 @@ def watch(path: Path, every: float = 2.0, console: Console | None = None) -> Non
     if not 0 < every < math.inf:
         raise ConfigError(f"every = {every:g}: must be a number of seconds > 0")
     reading.read_run(path)
-    console = console or Console(highlight=False, markup=False)
+    console = console or new_console()
     with contextlib.suppress(KeyboardInterrupt):
         if console.is_terminal:
             with Live(console=console, auto_refresh=False) as live:

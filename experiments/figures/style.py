@@ -16,6 +16,7 @@ STYLE: Any = {
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "text.parse_math": False,  # a name may hold dollars
     "svg.hashsalt": "jaxmeta",  # the same figure has the same bytes
 }
 

@@ -70,7 +70,7 @@ def draw_maps(results: list[Results], folder: Path) -> tuple[list[Path], list[st
         drawings["map_errors"] = gridworld_maps.draw_map_errors(errors)
         files.append(folder / "maps.json")
         files[0].parent.mkdir(parents=True, exist_ok=True)
-        files[0].write_text(json.dumps(counted, indent=1) + "\n")
+        files[0].write_text(json.dumps(counted, indent=1) + "\n", encoding="utf-8")
     for stem, drawn in drawings.items():
         files += save(drawn, folder, stem)
     return files, remarks

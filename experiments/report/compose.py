@@ -24,6 +24,7 @@ from experiments.figures.learning_curves import adaptation_curves, learning_curv
 from experiments.figures.style import save
 from experiments.report.agent_figures import draw_agents
 from experiments.report.page import Section, write_page
+from experiments.terminal.consoles import new_console
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.rundir.evaluation_csv import POLICIES
 
@@ -67,7 +68,7 @@ def report(
     Raises:
       ConfigError: no run there that can be read, or runs on different environments.
     """
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = new_console(soft_wrap=True)
     given = expand(paths)
     every, remarks = read_readable(given)
     results = [r for r in every if len(r.evaluation["frames"])]

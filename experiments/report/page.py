@@ -88,9 +88,10 @@ def write_page(
     )
     text = f"{text}\n"
     markdown, page = folder / "report.md", folder / "report.html"
-    markdown.write_text(text)
+    markdown.write_text(text, encoding="utf-8")
     body = render(text, folder)
-    page.write_text(HTML.format(title=html.escape(title), policy=POLICY, body=body))
+    html_text = HTML.format(title=html.escape(title), policy=POLICY, body=body)
+    page.write_text(html_text, encoding="utf-8")
     return [markdown, page]
 
 
@@ -319,7 +320,7 @@ def render(text: str, folder: Path) -> str:
 
     def image(self: Any, tokens: Any, place: int, options: Any, env: Any) -> str:
         file = folder / Path(unquote(tokens[place].attrs["src"])).with_suffix(".svg")
-        drawn = file.read_text()
+        drawn = file.read_text(encoding="utf-8")
         label = html.escape(tokens[place].content)
         return f'<span role="img" aria-label="{label}">{drawn[drawn.index("<svg") :]}</span>'
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from experiments.terminal.consoles import new_console
 from experiments.terminal.progress_text import QUIET_S, news, remaining
 from jaxmeta.config.mesh_shape import MeshShape
 from jaxmeta.config.run import Run
@@ -41,7 +42,7 @@ def train_with_progress(
     if not hosts.is_process_0():
         silent = TrainOptions(lambda status: None, interval, mesh, accept_changed_code)
         return train_with(silent, run, out, look)
-    console = Console()
+    console = new_console()
     with progress_listener(console, run.method) as show:
         watch = after_header(console, run, show)
         options = TrainOptions(watch, interval, mesh, accept_changed_code)
@@ -50,7 +51,7 @@ def train_with_progress(
 
 def train_program_with_progress(path: Path, checkpoint_every: str) -> None:
     """Train a sweep's program, or resume it, and show its progress."""
-    with progress_listener(Console(), path.name) as watch:
+    with progress_listener(new_console(), path.name) as watch:
         run_program(path, checkpoint_every, watch)
 
 
@@ -95,7 +96,7 @@ def progress_listener(console: Console, name: str) -> Iterator[Watch]:
 
 def find_nan_with_progress(run: Run, out: Path) -> str | None:
     """Look for the first NaN and show how far that is."""
-    console = Console(stderr=True)
+    console = new_console(stderr=True)
     with bar(console) as progress:
         task = progress.add_task("checking", total=None, news="compiling")
         watch = lambda at, of: progress.update(task, completed=at, total=of, news=f"update {at}")
@@ -104,8 +105,11 @@ def find_nan_with_progress(run: Run, out: Path) -> str | None:
 
 def bar(console: Console) -> Progress:
     """Return an empty progress display."""
-    columns = ("{task.description}", BarColumn(), "{task.percentage:3.0f} %", TimeElapsedColumn())
-    return Progress(*columns, "{task.fields[news]}", console=console)
+    name, share, news = (
+        TextColumn(text, markup=False)  # a program's name may hold brackets
+        for text in ("{task.description}", "{task.percentage:3.0f} %", "{task.fields[news]}")
+    )
+    return Progress(name, BarColumn(), share, TimeElapsedColumn(), news, console=console)
 
 
 def bar_watch(progress: Progress, name: str) -> Watch:

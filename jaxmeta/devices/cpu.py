@@ -32,7 +32,7 @@ def instructions() -> str:
 def cpuinfo_line(*names: str) -> str:
     """Return the first line that Linux has under one of these names, "" where it has none."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     return next((line for line in lines if line.startswith(names)), "")
 
 

@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -96,7 +97,9 @@ def exit_on_abort(who: Cluster) -> None:
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handle(number: int) -> None:
-        os.write(2, said)
+        with contextlib.suppress(OSError):  # nobody may read it
+            if sys.__stderr__ is not None:  # else descriptor 2 is somebody's file
+                os.write(sys.__stderr__.fileno(), said)
         os._exit(EXIT_CODE)
 
     exit_on_abort.handler = handle  # type: ignore[attr-defined]  # C keeps no reference
@@ -218,6 +221,13 @@ def any_signal(name: str | None) -> str | None:
     own = np.int32(signal.Signals[name] if name else 0)
     came = [n for n in multihost_utils.process_allgather(own).tolist() if n]
     return signal.Signals(came[0]).name if came else None
+
+
+def any_process(own: bool) -> bool:
+    """Whether something holds in any process."""
+    if process_count() == 1:
+        return own
+    return bool(multihost_utils.process_allgather(np.int32(own)).any())
 
 
 def broadcast_bytes(own: bytes) -> bytes:

@@ -65,7 +65,7 @@ def available(device: jax.Device) -> int | None:
 
 def of_machine() -> int | None:
     """Return the bytes that the machine has left for new work."""
-    lines = MEMINFO.read_text().splitlines() if MEMINFO.is_file() else []
+    lines = MEMINFO.read_text(encoding="utf-8").splitlines() if MEMINFO.is_file() else []
     found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
     return 1024 * int(found[0]) if found else None
 
@@ -73,9 +73,9 @@ def of_machine() -> int | None:
 def of_container() -> int | None:
     """Return the bytes that a container's limit leaves."""
     most, now = CGROUP / "memory.max", CGROUP / "memory.current"
-    if not (most.is_file() and now.is_file()) or most.read_text().strip() == "max":
+    if not (most.is_file() and now.is_file()) or most.read_text(encoding="utf-8").strip() == "max":
         return None
-    return int(most.read_text()) - int(now.read_text())
+    return int(most.read_text(encoding="utf-8")) - int(now.read_text(encoding="utf-8"))
 
 
 def size(tree: Any) -> int:

@@ -26,7 +26,7 @@ def read_evaluation(path: Path) -> Table:
     """
     kinds: dict[str, Any] = {"policy": str, "split": str, "return": float, "reached": float}
     with untrusted_read(path / EVALUATION):
-        whole = (path / EVALUATION).read_text().rpartition("\n")[0]
+        whole = (path / EVALUATION).read_text(encoding="utf-8").rpartition("\n")[0]
         rows = list(csv.DictReader(whole.splitlines()))
         return {
             name: np.array([kinds.get(name, int)(row[name] or "nan") for row in rows])

@@ -23,7 +23,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a small file so that a crash or a power cut leaves the old one or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("w") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -162,7 +162,7 @@ def holder(path: Path) -> str | None:
         lock.acquire(timeout=0)
     except Timeout:
         who = path / HOLDER
-        return safe_name(who.read_text()) if who.is_file() else "another process"
+        return safe_name(who.read_text(encoding="utf-8")) if who.is_file() else "another process"
     except OSError:  # not ours to lock
         return UNKNOWN
     lock.release()

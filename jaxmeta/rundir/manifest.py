@@ -99,7 +99,8 @@ def git(*command: str) -> str | None:
     if not (ROOT / ".git").exists():
         return None
     try:
-        done = subprocess.run(["git", "-C", ROOT, *command], capture_output=True, text=True)
+        words = ["git", "-C", str(ROOT), *command]
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace")
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -55,7 +55,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     with untrusted_read(file):
-        found = parse_json_object(file.read_text(), str(file))
+        found = parse_json_object(file.read_text(encoding="utf-8"), str(file))
         require_known(found.get(KEY), str(file))
         printable(found.get("status", ""))
         return {"status": "running"} | found
@@ -135,7 +135,7 @@ def read_run(path: Path) -> Run:
     if not (path / CONFIG).is_file():
         raise ConfigError(f"{path}: holds no run (no {CONFIG})")
     with untrusted_read(path / CONFIG):
-        return Run.from_json((path / CONFIG).read_text())
+        return Run.from_json((path / CONFIG).read_text(encoding="utf-8"))
 
 
 def refuse_named_code(run: Run, env: Any = None, method: Any = None) -> None:
@@ -165,7 +165,7 @@ def read_tasks(path: Path) -> list[dict]:
       ConfigError: they cannot be read.
     """
     with untrusted_read(path / TASKS):
-        tasks = json.loads((path / TASKS).read_text())
+        tasks = json.loads((path / TASKS).read_text(encoding="utf-8"))
         return [task | {"split": printable(task["split"])} for task in tasks]
 
 
@@ -176,7 +176,7 @@ def read_metrics(path: Path) -> list[dict]:
       ConfigError: they cannot be read.
     """
     with untrusted_read(path / METRICS):
-        lines = (path / METRICS).read_text().split("\n")
+        lines = (path / METRICS).read_text(encoding="utf-8").split("\n")
         found = [parse_json_object(line, METRICS) for line in lines[:-1]]
         return [row | {k: int(row[k]) for k in ("seed", "frames")} for row in found]
 

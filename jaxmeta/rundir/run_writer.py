@@ -115,7 +115,7 @@ class RunWriter:
     def nan_report(self, seed: int, report: Mapping[str, Any]) -> None:
         """Add what is known of a seed that became non-finite to nan_report.json."""
         path = self.path / NAN_REPORT
-        reports = json.loads(path.read_text()) if path.is_file() else {}
+        reports = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         content = {**report, "config": self.run.fields()}
         write_atomically(path, json.dumps(reports | {str(seed): content}, indent=1) + "\n")
 
@@ -128,7 +128,7 @@ class RunWriter:
 
 def reopen(path: Path, size: int) -> Any:
     """Return a text file cut back to its first `size` bytes, open for appending."""
-    file = path.open("a", newline="")
+    file = path.open("a", encoding="utf-8", newline="")
     file.truncate(size)
     file.seek(size)
     return file

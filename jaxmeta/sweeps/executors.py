@@ -139,7 +139,7 @@ def has_job(program: Path) -> bool:
 
     if not (program / JOB).is_file():
         return False
-    cluster, _, number = (program / JOB).read_text().partition(" ")
+    cluster, _, number = (program / JOB).read_text(encoding="utf-8").partition(" ")
     folder = (program.parent.parent / "slurm").absolute()
     if cluster == "local":  # such a job can only be asked by the process that submitted it
         return not submitit.LocalJob(folder, number).paths.result_pickle.is_file()

@@ -23,7 +23,7 @@ def read_program(path: Path) -> dict[Path, Run]:
     """
     file = path / PROGRAM
     with reading.untrusted_read(file):
-        found = parse_json_object(file.read_text(), str(file))
+        found = parse_json_object(file.read_text(encoding="utf-8"), str(file))
         require_known(found.get(KEY), str(file))
         runs = [Run.from_json(json.dumps(fields)) for fields in found["runs"]]
     return {run_folder(path.parent.parent, run): run for run in runs}

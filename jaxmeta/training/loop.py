@@ -140,13 +140,14 @@ class Session:
           CheckpointError: a checkpoint could not be written.
         """
         progress = self.progress
-        self.report()
+        self.watch(self.status())
         if progress.update == 0:
             self.evaluate()
         while progress.update < self.updates:
             if signal := hosts.any_signal(stop_asked()):
                 self.save_and_stop(signal)
             self.train_until(hosts.broadcast_int(self.next_due()))
+            status = self.status()
             evaluation_due = progress.update in (self.updates, self.last_due(self.eval_every))
             none_finite = len(progress.dead) == self.run.seeds
             if evaluation_due or progress.update == self.last_due(self.log_every):
@@ -155,10 +156,11 @@ class Session:
                     raise NonFiniteError(describe_deaths(progress.dead))
             if evaluation_due:
                 self.evaluate()
+            if not none_finite:
+                self.report(status)
             if hosts.broadcast_int(self.save_due()) and not none_finite:
                 self.save()
-        if self.checkpoints.newest() != progress.update:
-            self.save()
+        self.save_unless_saved()
         frames = self.updates * self.per_update
         self.writer.update_manifest(
             saved=self.checkpoints.wait_until_saved(),
@@ -190,7 +192,6 @@ class Session:
         progress.update, progress.training_s = until, progress.training_s + seconds
         norms, self.norms = self.norms, self.parameter_norms()
         self.record_nonfinite(first_bad, norms)
-        self.report()
 
     def means(self) -> dict[str, np.ndarray]:
         """Return the metrics' means since the last log line, [seeds]."""
@@ -237,20 +238,34 @@ class Session:
         params = self.to_host(params)
         progress.best = update_best(progress.best, params, score, finite, progress.update)
 
-    def report(self) -> None:
-        """Call the progress callback."""
+    def report(self, status: Status) -> None:
+        """Call the progress callback; where it raises, in any process, what was done is saved.
+
+        Raises:
+          Preempted: another process's callback raised.
+          BaseException: what this one's did.
+        """
+        failure = None
+        try:
+            self.watch(status)
+        except BaseException as error:
+            failure = error
+        if hosts.any_process(failure is not None):
+            self.save_and_wait()
+            raise failure or Preempted("the progress callback of another process raised an error")
+
+    def status(self) -> Status:
+        """Return what the progress callback gets."""
         progress = self.progress
         finite = [seed for seed in range(self.run.seeds) if seed not in progress.dead]
         means = self.means() if finite else {}
-        self.watch(
-            Status(
-                frames=progress.update * self.per_update,
-                total=self.updates * self.per_update,
-                frames_per_s=self.run.seeds * self.per_update * self.updates_per_s,
-                metrics={k: float(v[finite].mean()) for k, v in means.items()},
-                per_update=self.per_update,
-                devices=self.devices,
-            )
+        return Status(
+            frames=progress.update * self.per_update,
+            total=self.updates * self.per_update,
+            frames_per_s=self.run.seeds * self.per_update * self.updates_per_s,
+            metrics={k: float(v[finite].mean()) for k, v in means.items()},
+            per_update=self.per_update,
+            devices=self.devices,
         )
 
     def save_due(self) -> bool:
@@ -258,6 +273,11 @@ class Session:
         if self.interval.updates:
             return self.progress.update % self.interval.updates == 0
         return time.monotonic() - self.save_time >= self.interval.seconds
+
+    def save_unless_saved(self) -> None:
+        """Begin to write a checkpoint of what was done, if there is none."""
+        if self.progress.update and self.checkpoints.newest() != self.progress.update:
+            self.save()
 
     def save(self) -> None:
         """Begin to write a checkpoint."""
@@ -270,18 +290,20 @@ class Session:
         self.save_time = time.monotonic()
         progress.saving_s += self.save_time - start
 
+    def save_and_wait(self) -> None:
+        """Write a checkpoint of what was done, and the manifest that names it."""
+        self.save_unless_saved()
+        saved = hosts.run_on_process_0(self.checkpoints.wait_until_saved)
+        self.writer.update_manifest(saved=saved)
+
     def save_and_stop(self, signal: str) -> None:
         """Save and leave.
 
         Raises:
           Preempted: always.
         """
-        update = self.progress.update
-        if update and self.checkpoints.newest() != update:
-            self.save()
-        saved = hosts.run_on_process_0(self.checkpoints.wait_until_saved)
-        self.writer.update_manifest(saved=saved)
-        raise Preempted(f"{signal}: stopped after update {update} of {self.updates}")
+        self.save_and_wait()
+        raise Preempted(f"{signal}: stopped after update {self.progress.update} of {self.updates}")
 
     def parameter_norms(self) -> dict[str, np.ndarray]:
         """Return every parameter's norm by name, [seeds]."""

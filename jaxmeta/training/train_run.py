@@ -84,7 +84,10 @@ def train(
       ConfigError: bad input, or `out` was trained by other code; nothing was written.
       NonFiniteError: all seeds became infinite or NaN. One that does is left out while the
         others continue: see `Result.dead`, the warning, and nan_report.json.
-      Preempted: SIGINT or SIGTERM came, to any process; the same call resumes.
+      Preempted: SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 came, to any process; the same
+        call resumes.
+      KeyboardInterrupt: SIGINT or SIGTERM came while it saved: at once.
+      Exception: what `watch` raises, after a checkpoint.
       PeerLost: another process is gone; the same call, in all of them, resumes.
       CheckpointError: a checkpoint could not be written, or all that are there are damaged.
     """
@@ -253,7 +256,8 @@ def closing(writer: Writer) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        state = "preempted" if isinstance(error, Preempted) else "failed"
+        asked = isinstance(error, (Preempted, KeyboardInterrupt))
+        state = "preempted" if asked else "failed"
         saved = layout.checkpoint_updates(writer.path / layout.CHECKPOINTS)[-1:]
         newest = {"saved": saved[0] if saved else None}
         with contextlib.suppress(OSError):  # a full disk must not hide what went wrong

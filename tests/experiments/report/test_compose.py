@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 import re
 import subprocess
 import sys
@@ -38,6 +39,27 @@ def rl2(tmp_path):
     train = [[0, 10, 22.5, 20, 24], [0, 1, 2, 3, 22]]
     test = [[0, 0, 0, 0, 12], [0, 0, 0, 0, 14]]
     return write_run(tmp_path / "rl2", two_episodes(seeds=2), train, test)
+
+
+REPORT = "from experiments.__main__ import main; import sys; sys.exit(main())"
+
+
+def test_a_report_in_a_notebook_of_another_locale(rl2, tmp_path):
+    """The notebook's matplotlib is not ours, its ASCII has no "²", and a name is no formula."""
+    named = rl2.rename(tmp_path / "$\\bad{$ [red]")
+    other = write_run(tmp_path / "b", two_episodes(seeds=2), [[0, 1]] * 2, [[0, 1]] * 2)
+    environment = os.environ | {
+        "MPLBACKEND": "module://not_here.backend",
+        "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT, "report", named, other],
+        env=environment, capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"RL\\xb2 ({named.name})" in done.stdout
+    assert f"RL² ({named.name})" in (tmp_path / "figures" / "summary.csv").read_text("utf-8")
+    assert "RL²" in (tmp_path / "report.md").read_text("utf-8")
 
 
 def test_rows_hold_what_was_computed_by_hand(rl2):

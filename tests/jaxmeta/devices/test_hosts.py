@@ -29,6 +29,8 @@ assert hosts.run_on_process_0(lambda: {"me": me}) == {"me": 0}
 assert hosts.only_on_process_0(lambda: "made", "not made") == ("not made" if me else "made")
 assert hosts.any_signal("SIGTERM" if me else None) == "SIGTERM"
 assert hosts.any_signal(None) is None
+assert hosts.any_process(bool(me))
+assert not hosts.any_process(False)
 
 def refuse():
     raise CheckpointError("damaged")

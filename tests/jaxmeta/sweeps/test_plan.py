@@ -156,7 +156,7 @@ def test_a_stopped_sweep_goes_on_to_the_same_bits(swept, tmp_path, caplog):
         jaxmeta.resume(next((out / "runs").iterdir()))
     table = jaxmeta.sweep(*arguments, out=out, **every)
     assert set(table["status"]) == {"finished"}
-    assert resumed_from(program) == [3]
+    assert resumed_from(program) == [6]  # saved, as the callback raised
     for path in (out / "runs").iterdir():
         assert rows(path) == rows(swept[0] / "runs" / path.name)
         theirs = jaxmeta.train(reading.read_run(path), swept[0] / "runs" / path.name)

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shutil
+import signal
 
 import chex
 import jax
@@ -21,7 +23,7 @@ from jaxmeta.errors import CheckpointError, ConfigError, NonFiniteError
 from jaxmeta.rundir import checkpoint, evaluation_csv, layout, lock, reading
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled_functions import make_members, train_state_shapes
-from jaxmeta.training.loop import COURSE
+from jaxmeta.training.loop import COURSE, Session
 from tests.processes import assert_same, newest, resumed_from, rows_logged
 from tests.tiny import tiny_run
 
@@ -74,14 +76,14 @@ class Stopped(Exception):
     pass
 
 
-def stop_at(frames):
-    """Return a listener that ends training from within, as a crash would."""
+def crash_at(frames):
+    """Return a method of Session that ends training from within, as a crash would."""
 
-    def watch(status):
+    def report(session, status):
         if status.frames >= frames:
             raise Stopped
 
-    return watch
+    return report
 
 
 def copied(trained, tmp_path):
@@ -92,11 +94,12 @@ def copied(trained, tmp_path):
     return out
 
 
-def test_a_crashed_run_goes_on_to_the_same_bits(trained, tmp_path, caplog):
+def test_a_crashed_run_goes_on_to_the_same_bits(trained, tmp_path, monkeypatch):
     """Checkpoints between log lines: sums over updates are restored, too."""
     out = tmp_path / "a"
-    with pytest.raises(Stopped):
-        jaxmeta.train(trained.run, out, watch=stop_at(1200), checkpoint_every="3u")
+    with pytest.raises(Stopped), monkeypatch.context() as patched:
+        patched.setattr(Session, "report", crash_at(1200))
+        jaxmeta.train(trained.run, out, checkpoint_every="3u")
     assert reading.status(out) == "failed"
     assert reading.read_manifest(out)["error"] == "Stopped:"
     assert newest(out) == 3
@@ -191,6 +194,42 @@ def test_a_lost_manifest_costs_no_rows(trained, tmp_path, caplog):
     jaxmeta.train(trained.run, out)
     assert "what it was made with is unknown" in caplog.text
     assert resumed_from(out) == [9]
+    assert_same(out, trained.out)
+
+
+@pytest.mark.fault("a progress callback that raises")
+@pytest.mark.parametrize("error", [Stopped, SystemExit])
+def test_a_callback_that_raises_ends_a_run_behind_a_checkpoint(error, trained, tmp_path):
+    """At an update at which rows and an evaluation are due, which the resumed run has once."""
+    out = tmp_path / "a"
+
+    def watch(status):
+        if status.frames >= 960:
+            raise error("mine")
+
+    with pytest.raises(error, match="mine"):
+        jaxmeta.train(trained.run, out, watch=watch, checkpoint_every="1000000u")
+    manifest = reading.read_manifest(out)
+    assert manifest["status"] == "failed"
+    assert manifest["error"] == f"{error.__name__}: mine"
+    assert manifest["saved"] == newest(out) == 4
+    jaxmeta.train(trained.run, out)
+    assert_same(out, trained.out)
+
+
+def test_a_second_interrupt_leaves_a_run_that_can_go_on(trained, tmp_path):
+    """In Python it is an exception; what was saved before stays."""
+    out = tmp_path / "a"
+
+    def watch(status):
+        if status.frames >= 960:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        jaxmeta.train(trained.run, out, watch=watch, checkpoint_every="3u")
+    assert reading.status(out) == "preempted"
+    jaxmeta.train(trained.run, out)
     assert_same(out, trained.out)
 
 
