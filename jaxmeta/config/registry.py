@@ -8,10 +8,11 @@ jax. A name of the form FILE.py:FUNCTION is loaded from that file when it is use
 import difflib
 import functools
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from jaxmeta.config import own_packages
 from jaxmeta.config.user_code import is_file, with_default_function
 from jaxmeta.errors import ConfigError
 
@@ -118,10 +119,17 @@ def entry_point_specs(kind: str) -> dict[str, Any]:
     """Return the specs of all installed packages."""
     found: dict[str, Any] = {}
     for entry in entry_points(group=f"jaxmeta.{kind}"):
-        for name, spec in entry.load().items():
+        for name, spec in load_entry(entry).items():
             if found.setdefault(name, spec) is not spec:
                 raise ConfigError(f"{kind}: {name} is registered twice (by {entry.value} too)")
     return found
+
+
+def load_entry(entry: EntryPoint) -> Mapping[str, Any]:
+    """Return what an installed package lists; ours is found where others hide its name."""
+    if entry.module in own_packages.NAMES and entry.dist and entry.dist.name == "jaxmeta":
+        return getattr(own_packages.import_own(entry.module), entry.attr)
+    return entry.load()
 
 
 def env_version(name: str) -> int | None:
