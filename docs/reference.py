@@ -13,7 +13,9 @@ from jaxmeta.paper_settings.settings_row import ANY, Row
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "api"  # of the pages, beside this file; git ignores it
-ENTRIES = ("jaxmeta/__init__.py", "jaxmeta/worker.py", "experiments/__main__.py")
+ENTRIES = (
+    "jaxmeta/__init__.py", "jaxmeta/__main__.py", "jaxmeta/worker.py", "experiments/__main__.py",
+)  # fmt: skip
 
 
 def about(path: Path) -> str:

@@ -53,14 +53,14 @@ ANT_GOAL = robot_fields(False, 10, 0.05, 1, 3_200_000)
 
 ENVIRONMENTS = {
     "gridworld": EnvSpec(
-        "envs.gridworld:gridworld",
+        f"{__name__}.gridworld:gridworld",
         "7 x 7 cells, hidden goal: 18 training goals, 27 test goals",
         horizon=30,
         frames=100_000_000,
         defaults=GRIDWORLD,
     ),
     "gridworld-extrapolation": EnvSpec(
-        "envs.gridworld:gridworld_extrapolation",
+        f"{__name__}.gridworld:gridworld_extrapolation",
         "the same with test goals between (test1) and outside (test2) the training goals",
         horizon=30,
         frames=100_000_000,
@@ -68,7 +68,7 @@ ENVIRONMENTS = {
         like="gridworld",
     ),
     "half-cheetah-velocity": EnvSpec(
-        "envs.locomotion.half_cheetah:half_cheetah_velocity",
+        f"{__name__}.locomotion.half_cheetah:half_cheetah_velocity",
         "run at a hidden velocity: train on 0 to 0.5 and 3 to 3.5 m/s, test between",
         horizon=200,
         frames=50_000_000,
@@ -77,7 +77,7 @@ ENVIRONMENTS = {
         simulated=True,
     ),
     "half-cheetah-velocity-uniform": EnvSpec(
-        "envs.locomotion.half_cheetah:half_cheetah_velocity_uniform",
+        f"{__name__}.locomotion.half_cheetah:half_cheetah_velocity_uniform",
         "run at a hidden velocity of 0 to 3 m/s, training and test tasks alike",
         horizon=200,
         frames=50_000_000,
@@ -87,7 +87,7 @@ ENVIRONMENTS = {
         simulated=True,
     ),
     "ant-direction": EnvSpec(
-        "envs.locomotion.ant:ant_direction",
+        f"{__name__}.locomotion.ant:ant_direction",
         "walk in a hidden direction: train on 0, 90, 180, 270 degrees, test on the diagonals",
         horizon=200,
         frames=200_000_000,
@@ -96,7 +96,7 @@ ENVIRONMENTS = {
         simulated=True,
     ),
     "ant-goal": EnvSpec(
-        "envs.locomotion.ant:ant_goal",
+        f"{__name__}.locomotion.ant:ant_goal",
         "walk to a hidden goal: train within 1 m and from 2.5 to 3 m, test between",
         horizon=200,
         frames=200_000_000,
@@ -105,7 +105,7 @@ ENVIRONMENTS = {
         simulated=True,
     ),
     "walker-random-params": EnvSpec(
-        "envs.locomotion.walker:walker_random_params",
+        f"{__name__}.locomotion.walker:walker_random_params",
         "run forward with one of 50 bodies that differ in masses, friction, damping; 10 for tests",
         horizon=200,
         frames=50_000_000,
@@ -115,7 +115,7 @@ ENVIRONMENTS = {
         simulated=True,
     ),
     "humanoid-direction": EnvSpec(
-        "envs.locomotion.humanoid:humanoid_direction",
+        f"{__name__}.locomotion.humanoid:humanoid_direction",
         "walk in a hidden direction, any of them, training and test tasks alike",
         horizon=200,
         frames=200_000_000,
@@ -125,7 +125,7 @@ ENVIRONMENTS = {
         simulated=True,
     ),
     "half-cheetah-multi-task": EnvSpec(
-        "envs.locomotion.multi_task:half_cheetah_multi_task",
+        f"{__name__}.locomotion.multi_task:half_cheetah_multi_task",
         "run, reach a place, stand or jump: seven sub-families, test tasks between training tasks",
         horizon=200,
         frames=50_000_000,
@@ -135,7 +135,7 @@ ENVIRONMENTS = {
         simulated=True,
     ),
     "ant-multi-task": EnvSpec(
-        "envs.locomotion.multi_task:ant_multi_task",
+        f"{__name__}.locomotion.multi_task:ant_multi_task",
         "walk, reach a place or jump: nine sub-families, test tasks between training tasks",
         horizon=200,
         frames=200_000_000,

@@ -1,4 +1,4 @@
-"""The command line: `jaxmeta COMMAND`, also `python -m experiments COMMAND`.
+"""The command line: `jaxmeta COMMAND`, also `python -m jaxmeta` and `python -m experiments`.
 
 Input is checked before jax is imported. Exit codes: 0 done, 2 bad input, 75 stopped by a signal
 and resumable, 1 anything else.
@@ -9,6 +9,7 @@ import os
 import sys
 
 from experiments.cli.commands import command, read_command
+from jaxmeta.config import own_packages
 from jaxmeta.errors import (
     EXIT_CODE,
     CheckpointError,
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     if not logging.root.handlers:  # else some library adds one that shows our messages again
         logging.root.addHandler(others())
     try:
+        own_packages.claim_names()  # `python -m experiments` may find a user's `envs`
         args = read_command(sys.argv[1:] if argv is None else argv)
         return command(args.command).run(args) or 0
     except ConfigError as error:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from graphlib import TopologicalSorter
+from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,9 @@ LINES = (
         *(f"experiments.{room}" for room in STUDIES),
     ],
 )
-ENTRIES = ("jaxmeta", "jaxmeta.worker", "experiments", "experiments.__main__")
+ENTRIES = (
+    "jaxmeta", "jaxmeta.__main__", "jaxmeta.worker", "experiments", "experiments.__main__",
+)  # fmt: skip
 JAX_FREE = ("jaxmeta.errors", "jaxmeta.paper_settings", "jaxmeta.config")
 
 
@@ -50,10 +53,17 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names = {f"{node.module}.{a.name}" for a in node.names}
-            found |= {name if name in MODULES else node.module or "" for name in names}
+            whole = resolve_name("." * node.level + (node.module or ""), package_of(path))
+            # Where the user has a package `envs`, ours has another name.
+            assert bool(node.level) == (room(whole) == room(module(path)) == "envs"), path
+            names = {f"{whole}.{a.name}" for a in node.names}
+            found |= {name if name in MODULES else whole for name in names}
     return found
+
+
+def package_of(path: Path) -> str:
+    """Return the package that a file is in."""
+    return ".".join(path.relative_to(ROOT).parent.parts)
 
 
 def room(name: str) -> str:

@@ -9,8 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.locomotion.physics import State
-from envs.locomotion.robot import (
+from jaxmeta.env import Array, Key, Task
+
+from ..switching import Switching, switching
+from .physics import State
+from .robot import (
     Robot,
     RobotTransition,
     control_cost,
@@ -18,9 +21,7 @@ from envs.locomotion.robot import (
     sample_mixture,
     unit_vector,
 )
-from envs.locomotion.robot_models import ANT
-from envs.switching import Switching, switching
-from jaxmeta.env import Array, Key, Task
+from .robot_models import ANT
 
 MIN_HEIGHT, MAX_HEIGHT = 0.2, 1.0  # metres of the torso; outside, Ant-direction terminates
 AXES, DIAGONALS = (0, 90, 180, 270), (45, 135, 225, 315)  # degrees

@@ -20,8 +20,9 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from envs.locomotion.physics_interface import Advance, Fields
 from jaxmeta.env import Array
+
+from .physics_interface import Advance, Fields
 
 
 class BatchPool:

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from envs.locomotion.physics import State
-from envs.locomotion.robot import Robot, RobotTransition, bin_centres, control_cost, sample_mixture
-from envs.locomotion.robot_models import HALF_CHEETAH
-from envs.switching import Switching, switching
 from jaxmeta.env import Array, Key, Task
+
+from ..switching import Switching, switching
+from .physics import State
+from .robot import Robot, RobotTransition, bin_centres, control_cost, sample_mixture
+from .robot_models import HALF_CHEETAH
 
 SLOW, FAST = (0.0, 0.5), (3.0, 3.5)  # training velocities, m/s; between them lie the test tasks
 EVAL_VELOCITIES = {"train": (0.25, 3.25), "test": (0.75, 1.25, 1.75, 2.25, 2.75)}

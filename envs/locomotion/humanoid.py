@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.locomotion.physics import State
-from envs.locomotion.robot import (
+from jaxmeta.env import Array, Key, Task
+
+from .physics import State
+from .robot import (
     Robot,
     RobotTransition,
     bin_centres,
@@ -15,8 +17,7 @@ from envs.locomotion.robot import (
     direction_marker,
     unit_vector,
 )
-from envs.locomotion.robot_models import HUMANOID
-from jaxmeta.env import Array, Key, Task
+from .robot_models import HUMANOID
 
 MIN_HEIGHT, MAX_HEIGHT = 1.0, 2.0  # metres of the torso; outside, it has fallen
 RESET_NOISE = 0.01  # positions and velocities at a reset: uniform, +-
@@ -40,7 +41,7 @@ class HumanoidDirection(Robot):
 
     def __init__(self, backend: str = "auto"):
         super().__init__(backend)
-        from envs.locomotion.mjx_physics import body_map  # takes seconds, see `Physics`
+        from .mjx_physics import body_map  # takes seconds, see `Physics`
 
         model = self.physics.model
         self.bodies = body_map(model)

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import mujoco
 from jax import lax
 
-from envs.locomotion.physics_interface import Advance, Fields
 from jaxmeta.env import Array
+
+from .physics_interface import Advance, Fields
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints that Warp is not installed
     from mujoco import mjx

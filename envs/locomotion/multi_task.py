@@ -10,11 +10,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from envs.locomotion.ant import Ant
-from envs.locomotion.half_cheetah import HalfCheetah
-from envs.locomotion.physics import State
-from envs.locomotion.robot import Robot, RobotTransition, control_cost, sample_one
 from jaxmeta.env import Array, Key, Task
+
+from .ant import Ant
+from .half_cheetah import HalfCheetah
+from .physics import State
+from .robot import Robot, RobotTransition, control_cost, sample_one
 
 VELOCITY, POSITION, JUMP, PITCH = range(4)  # rows of `measures`
 TASKS_PER_FAMILY = 15  # every third one, from the second on, is a test task

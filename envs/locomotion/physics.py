@@ -15,9 +15,10 @@ import mujoco
 import numpy as np
 from jax._src.xla_bridge import backends_are_initialized  # there is no public name for it
 
-from envs.locomotion.physics_interface import NO_FIELDS, Advance, Fields
 from jaxmeta.env import Array, where
 from jaxmeta.errors import ConfigError
+
+from .physics_interface import NO_FIELDS, Advance, Fields
 
 BACKENDS = ("auto", "c", "mjx", "warp")
 MAX_VALUE = mujoco.mjMAXVAL  # 1e10: beyond it, MuJoCo itself calls a simulation diverged
@@ -66,10 +67,10 @@ class Physics:
     def _advance(self) -> Advance:
         # Engines are imported lazily: MJX alone takes seconds.
         if self.backend == "c":
-            from envs.locomotion.c_physics import c_advance
+            from .c_physics import c_advance
 
             return c_advance(self.model, self.frame_skip, self.forces)
-        from envs.locomotion.mjx_physics import mjx_advance
+        from .mjx_physics import mjx_advance
 
         return mjx_advance(self.model, self.frame_skip, self.backend, self.forces)
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from envs.locomotion.physics import Physics, State, physics
-from envs.locomotion.robot_models import xml
 from jaxmeta.env import Array, Box, Env, Key, Real, Step, Task
+
+from .physics import Physics, State, physics
+from .robot_models import xml
 
 FRAME_SKIP = 5
 RESET_NOISE = 0.1  # positions at a reset: uniform, +-; velocities: normal, std

@@ -10,4 +10,4 @@ WALKER = "walker"
 
 def xml(robot: str) -> str:
     """Return a robot's model as MJCF."""
-    return (resources.files("envs.locomotion") / f"{robot}.xml").read_text(encoding="utf-8")
+    return (resources.files(__package__) / f"{robot}.xml").read_text(encoding="utf-8")

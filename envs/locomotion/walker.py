@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from envs.locomotion.physics import State
-from envs.locomotion.robot import Robot, RobotTransition, control_cost, sample_one
-from envs.locomotion.robot_models import WALKER
 from jaxmeta.env import Array, Key, Task
 from jaxmeta.errors import ConfigError
+
+from .physics import State
+from .robot import Robot, RobotTransition, control_cost, sample_one
+from .robot_models import WALKER
 
 MIN_HEIGHT, MAX_HEIGHT, MAX_TILT = 0.8, 2.0, 1.0  # of the torso, metres and radians
 MAX_SPEED = 10.0  # metres or radians per second: observations are clipped there

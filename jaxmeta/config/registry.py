@@ -9,16 +9,17 @@ import difflib
 import functools
 import re
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from jaxmeta.config import own_packages
 from jaxmeta.config.user_code import file_name, is_file, with_default_function
 from jaxmeta.errors import ConfigError
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 ELSEWHERE = re.compile(r"[A-Za-z0-9][\w./+-]*")  # names that a config.json may hold
-OURS = ("jaxmeta", "envs")  # the packages of what is built in
+OURS = ("jaxmeta", "envs", own_packages.ALIAS)  # the packages of what is built in
 NETWORKS = ("jaxmeta.nn.options:Networks",)
 # RL algorithms, and the options section of each; a run has one of them.
 RL_SECTIONS = {
@@ -121,7 +122,7 @@ def entry_point_specs(kind: str) -> dict[str, Any]:
     """Return the specs of all installed packages."""
     found: dict[str, Any] = {}
     for entry in entry_points(group=f"jaxmeta.{kind}"):
-        for name, spec in entry.load().items():
+        for name, spec in load_entry(entry).items():
             if found.setdefault(name, spec) is not spec:
                 raise ConfigError(f"{kind}: {name} is registered twice (by {entry.value} too)")
     return found
@@ -159,6 +160,13 @@ def require_known_elsewhere(kind: str, field: str, name: str) -> None:
             f"{field} = {name!r}: is registered in this process only, where others cannot find it;"
             " name its code as FILE.py:FUNCTION, or register it by an entry point"
         )
+
+
+def load_entry(entry: EntryPoint) -> Mapping[str, Any]:
+    """Return what an installed package lists; ours is found where others hide its name."""
+    if entry.module in own_packages.NAMES and entry.dist and entry.dist.name == "jaxmeta":
+        return getattr(own_packages.import_own(entry.module), entry.attr)
+    return entry.load()
 
 
 def env_version(name: str) -> int | None:

@@ -4,14 +4,13 @@ This module imports no jax: a bad command line is refused in a fraction of a sec
 """
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from jaxmeta import paper_settings
-from jaxmeta.config import recorded_options, registry, resolve, user_code
+from jaxmeta.config import missing_options, recorded_options, registry, resolve, user_code
 from jaxmeta.config.data_format import FORMAT, KEY, require_known
 from jaxmeta.config.option_fields import (
     check_value,
@@ -314,7 +313,7 @@ def replace_fields(section: Any, values: dict[str, Any]) -> Any:
 
 
 def refuse_unknown(names: Iterable[str], run: Run) -> None:
-    """Refuse dotted names that this run does not have, with the nearest that it has.
+    """Refuse dotted names that this run does not have, and say who has them.
 
     Raises:
       ConfigError: names the first of them.
@@ -322,10 +321,9 @@ def refuse_unknown(names: Iterable[str], run: Run) -> None:
     known = run.fields()
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(safe_name(name), known, n=1, cutoff=0.7)
-            hint = f"did you mean {near[0]}?" if near else f"fields are {', '.join(known)}"
             where = f"{safe_name(run.method)} on {safe_name(run.env)}"
-            raise ConfigError(f"{safe_name(name)}: {where} has no such field; {hint}")
+            advice = missing_options.advice(name, run)
+            raise ConfigError(f"{safe_name(name)}: {where} has no such field; {advice}")
 
 
 def refuse_missing(names: Iterable[str], given: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from jaxmeta.config import own_packages
 from jaxmeta.errors import ConfigError
 
 BEFORE_USER_CODE = "jaxmeta.devices.seed_axis:request_all_cpu_devices"
@@ -76,7 +77,7 @@ def load_module(path: Path) -> ModuleType:
     use are made first.
 
     Raises:
-      ConfigError: there is no such file.
+      ConfigError: there is no such file, or it imports a package that has the name of ours.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such file")
@@ -87,6 +88,11 @@ def load_module(path: Path) -> ModuleType:
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except ImportError as error:
+            if clash := own_packages.clash_of(error):
+                raise ConfigError(f"{path}: {error}: {clash}") from error
+            raise
         _modules[cache_key] = module
     return _modules[cache_key]

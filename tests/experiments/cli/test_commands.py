@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from importlib import metadata
 
+import jax
 import pytest
 
 from experiments.__main__ import main
@@ -86,6 +88,15 @@ BAD = {
     "gridworld --imagination.bta 1": "did you mean imagination.beta?",
     "gridworld --method rl2 --vae.latent 3": "vae.latent: rl2 on gridworld has no such field",
     "gridworld --out /proc/nowhere": "out = /proc/nowhere: must be writable",
+    "gridworld --seed 7": "--seed: train has no such option; seeds = N trains the seeds 0 to N - 1",
+    "gridworld --seed=7": "--seed=7: train has no such option; seeds = N trains the seeds 0 to",
+    "gridworld --ppo.gamma 0.9": "ppo belongs to rl = ppo, and here it is a2c: add --rl ppo",
+    "ant-goal --a2c.gamma 0.9": "a2c belongs to rl = a2c, and here it is ppo: add --rl a2c",
+    "gridworld --sac.clip 1": "sac belongs to rl = sac, of the methods moss or varibad-off-policy",
+    "gridworld --method rl2 --imagination.beta 1": "imagination belongs to --method ldm",
+    "gridworld --env.size 3": "env has an environment's own options, and gridworld has none",
+    "gridworld --a2.gama 1": "did you mean a2c.gamma?",
+    "gridworld --policy.gamma 1": "sections are trial, a2c, networks, vae, imagination, evaluation",
     "": "ENV",
 }
 
@@ -121,6 +132,23 @@ def test_a_bad_configuration_in_a_directory_is_one_line(damage, command, trained
     assert said in error
     assert error.count("\n") == 1
     assert len(error) < 500
+
+
+def test_resume_says_that_a_run_keeps_its_options(trained, capsys):
+    for words in (["--frames", "2_000"], ["--log-every=5"], ["--ppo.clip", "0.2"]):
+        assert main(["resume", str(trained[0]), *words]) == 2
+        assert f"{words[0]}: resume has no such option; a run keeps" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_installed_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        f"jaxmeta {metadata.version('jaxmeta')} (Python {sys.version.split()[0]}"
+    )
+    assert f"JAX {jax.__version__})" in said
 
 
 def test_bad_input_is_refused_before_jax_is_imported():
