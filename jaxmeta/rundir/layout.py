@@ -27,6 +27,14 @@ def user_path(path: str | os.PathLike) -> Path:
         raise ConfigError(f"{safe_name(str(path))}: {error}") from None
 
 
+def is_utf_8(path: Path) -> bool:
+    """Whether a path has the same bytes in UTF-8 as in the locale, as orbax takes for granted."""
+    try:
+        return os.fsencode(path) == str(path).encode()
+    except UnicodeError:
+        return False
+
+
 class Death(NamedTuple):
     """The first update and quantity of a seed that were not finite."""
 

@@ -24,6 +24,7 @@ from jaxmeta.rundir.layout import (
     MANIFEST,
     PROGRAM_KEY,
     UNKNOWN,
+    is_utf_8,
     write_atomically,
 )
 from jaxmeta.rundir.manifest import now
@@ -112,14 +113,9 @@ def require_writable(path: Path) -> None:
     Raises:
       ConfigError: says why.
     """
-    full = str(path.absolute())
-    try:
-        same = os.fsencode(full) == full.encode()
-    except UnicodeError:
-        same = False
-    if not same:
+    if not is_utf_8(path.absolute()):
         raise ConfigError(
-            f"out = {safe_name(full)}: must be UTF-8, where this locale has"
+            f"out = {safe_name(str(path.absolute()))}: must be UTF-8, where this locale has"
             f" {sys.getfilesystemencoding()}; rename it, or set PYTHONUTF8=1"
         )
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxmeta.rundir.layout import is_utf_8
+
 
 def show_once() -> None:
     """Let no message that a handler of ours shows be shown by Python's root logger, too.
@@ -34,11 +36,11 @@ def literal_path(folder: Path) -> Iterator[Path]:
     """Yield a path to a folder that orbax and tensorstore take literally.
 
     They look for a checkpoint's parts by a glob of the whole path, and read "\\" as "/" and
-    "gs:" as a protocol. Where a name holds such things, it is a link beside the system's
-    temporary files.
+    "gs:" as a protocol. Where a name holds such things, or is no UTF-8 (a run that was moved),
+    it is a link beside the system's temporary files.
     """
     path = folder.absolute()
-    if not re.search(r"[*?\[\\]|:/", str(path)):
+    if is_utf_8(path) and not re.search(r"[*?\[\\]|:/", str(path)):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="jaxmeta-") as place:

@@ -86,7 +86,7 @@ def test_a_name_that_is_not_utf_8_is_refused_at_once(folder, tmp_path):
 def test_a_locale_that_has_another_name_for_a_folder_is_refused(tmp_path, monkeypatch):
     """In latin-1 "ä" is one byte to Python, but two to what writes checkpoints."""
     assert lock.look(WRITTEN, tmp_path / "ä") is None
-    monkeypatch.setattr(lock.os, "fsencode", lambda text: text.encode("latin-1"))
+    monkeypatch.setattr(layout.os, "fsencode", lambda path: str(path).encode("latin-1"))
     with pytest.raises(ConfigError, match="must be UTF-8"):
         lock.look(WRITTEN, tmp_path / "ä")
 

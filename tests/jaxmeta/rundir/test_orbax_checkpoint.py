@@ -15,7 +15,8 @@ ITEMS = {"agent": {"w": np.arange(6.0, dtype=np.float32).reshape(2, 3)}}
 
 
 @pytest.mark.parametrize(
-    "name", ["a[lr=0.1]", "s*r", "q?", "**", "{a}", "a b", "back\\slash", "gs:", "-x", "%20"]
+    "name",
+    ["a[lr=0.1]", "s*r", "q?", "**", "{a}", "a b", "back\\slash", "gs:", "-x", "%", "\udcff"],
 )
 def test_checkpoints_are_read_back_whatever_the_folder_is_called(name, tmp_path):
     folder = tmp_path / name / "checkpoints"
