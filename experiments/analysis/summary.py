@@ -168,7 +168,7 @@ def write_summary(rows: list[Row], folder: Path) -> list[Path]:
     """Write summary.csv; what is undefined or was not reached stays empty."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "summary.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows({k: "" if undefined(v) else v for k, v in row.items()} for row in rows)

@@ -4,12 +4,14 @@ import argparse
 import os
 from pathlib import Path
 
+from jaxmeta.rundir.layout import user_path
+
 
 def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("what", nargs="?", choices=("training", "gpu", "physics", "targets"),
                          default="training")  # fmt: skip
-    command.add_argument("--out", type=Path, default=Path("runs/bench.jsonl"))
+    command.add_argument("--out", type=user_path, default=Path("runs/bench.jsonl"))
     command.add_argument("--workers", type=int, nargs="+", default=[16, 128, 1024])
     command.add_argument("--methods", nargs="+", default=["rl2", "mixreg", "varibad", "ldm"])
     command.add_argument("--seeds", type=int, nargs="+", default=[1], help="trained side by side")

@@ -12,11 +12,12 @@ from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
 from jaxmeta.rundir.evaluation_csv import POLICIES
+from jaxmeta.rundir.layout import user_path
 
 
 def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path)
+    command.add_argument("dir", metavar="DIR", type=user_path)
     command.add_argument(
         "--which", choices=("last", "best"), default="last",
         help="the last parameters, or each seed's best on training tasks (default: last)",

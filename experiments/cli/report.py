@@ -1,13 +1,16 @@
 """`jaxmeta report`."""
 
 import argparse
-from pathlib import Path
+
+from jaxmeta.rundir.layout import user_path
 
 
 def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
-    command.add_argument("dirs", metavar="DIR", type=Path, nargs="+")
-    command.add_argument("--out", type=Path, help="where figures/ goes (default: next to the runs)")
+    command.add_argument("dirs", metavar="DIR", type=user_path, nargs="+")
+    command.add_argument(
+        "--out", type=user_path, help="where figures/ goes (default: next to the runs)"
+    )
     mix = "one table for all runs, also of different versions"
     command.add_argument("--mix", action="store_true", help=mix)
 

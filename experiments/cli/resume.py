@@ -1,17 +1,17 @@
 """`jaxmeta resume`."""
 
 import argparse
-from pathlib import Path
 
 from experiments.cli.train import EXECUTION, execution_options, read_execution, train_in
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import reading
+from jaxmeta.rundir.layout import user_path
 from jaxmeta.sweeps.sweep_folder import PROGRAM
 
 
 def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path)
+    command.add_argument("dir", metavar="DIR", type=user_path)
     execution_options(command)
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from jaxmeta.config.option_fields import help_of
 from jaxmeta.config.run import Run
+from jaxmeta.rundir.layout import user_path
 
 
 def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
     command.add_argument("name", metavar="NAME", help="see jaxmeta list")
-    command.add_argument("--out", type=Path, help="folder of the runs (default: runs/NAME)")
+    command.add_argument("--out", type=user_path, help="folder of the runs (default: runs/NAME)")
     command.add_argument("--only", metavar="RUN", nargs="+", help="some of its runs (default: all)")
     command.add_argument("--seeds", metavar="V", help=help_of(Run, "seeds"))
     command.add_argument("--frames", metavar="V", help=help_of(Run, "frames"))

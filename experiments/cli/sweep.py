@@ -17,6 +17,7 @@ from jaxmeta.config.run import BASE_FIELDS, Run
 from jaxmeta.config.untrusted_text import safe_repr
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import evaluation_csv, reading
+from jaxmeta.rundir.layout import user_path
 from jaxmeta.sweeps.plan import Plan, plan, require_same_code, results, sweep
 
 KEYS: dict[str, Any] = {
@@ -35,8 +36,10 @@ KEYS: dict[str, Any] = {
 
 def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
-    command.add_argument("file", metavar="FILE.toml", type=Path, help="see docs/sweeps.md")
-    command.add_argument("--out", type=Path, help="the sweep's folder (default: the file's `out`)")
+    command.add_argument("file", metavar="FILE.toml", type=user_path, help="see docs/sweeps.md")
+    command.add_argument(
+        "--out", type=user_path, help="the sweep's folder (default: the file's `out`)"
+    )
     command.add_argument("--dry-run", action="store_true", help="runs, programs and hours only")
     command.add_argument("--executor", help="here, processes, slurm or print (default: the file's)")
     command.add_argument("--workers", type=int, help="processes at a time")
@@ -72,7 +75,7 @@ def read_sweep(path: Path) -> dict[str, Any]:
         "base": [base_run(base) for base in (bases if isinstance(bases, list) else [bases])],
         **{key: flat(parsed[key]) for key in ("grid",) if key in parsed},
         **{key: [flat(point) for point in parsed[key]] for key in ("points",) if key in parsed},
-        "out": Path(parsed.get("out", f"runs/{path.stem}")),
+        "out": user_path(parsed.get("out", f"runs/{path.stem}")),
     }
 
 

@@ -19,6 +19,7 @@ from jaxmeta.config.run import BASE_FIELDS, Run
 from jaxmeta.config.save_interval import Interval, parse_interval
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import handed_over, layout, lock, reading
+from jaxmeta.rundir.layout import user_path
 
 HELP = {"-h", "--help"}
 USAGE = (
@@ -71,7 +72,9 @@ def plain_options(command: argparse.ArgumentParser, **env: Any) -> None:
     others = [name for name in field_names(Run) if name not in ("env", "method", "preset", *FIRST)]
     for name in (*FIRST, "out", "preset", *others):
         if name == "out":
-            run.add_argument("--out", type=Path, help="run directory (default: runs/ENV-METHOD)")
+            run.add_argument(
+                "--out", type=user_path, help="run directory (default: runs/ENV-METHOD)"
+            )
         elif name == "preset":
             run.add_argument("--preset", default="paper", help=help_of(Run, "preset"))
         else:

@@ -1,14 +1,14 @@
 """`jaxmeta video`."""
 
 import argparse
-from pathlib import Path
 
 from jaxmeta.rundir import reading
+from jaxmeta.rundir.layout import user_path
 
 
 def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path)
+    command.add_argument("dir", metavar="DIR", type=user_path)
     command.add_argument(
         "--task", type=int, metavar="N", help="see tasks.json (default: the first test task)"
     )
@@ -16,7 +16,10 @@ def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     command.add_argument("--which", choices=("last", "best"), default="last")
     command.add_argument("--policy", choices=("greedy", "sampled"), default="greedy")
     command.add_argument(
-        "--out", type=Path, metavar="FILE", help=".gif or .mp4 (default: DIR/figures/task-N.gif)"
+        "--out",
+        type=user_path,
+        metavar="FILE",
+        help=".gif or .mp4 (default: DIR/figures/task-N.gif)",
     )
 
 

@@ -19,6 +19,7 @@ from jaxmeta.config import registry
 from jaxmeta.config.run import Run
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, lock, reading
+from jaxmeta.rundir.layout import user_path
 from jaxmeta.statistics import evaluations
 
 ENDED = ("finished", "failed", "preempted")
@@ -28,7 +29,7 @@ BAR = 60  # columns
 
 def options(command: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add the command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path)
+    command.add_argument("dir", metavar="DIR", type=user_path)
     command.add_argument("--every", metavar="SECONDS", type=float, default=2.0, help="default: 2")
 
 

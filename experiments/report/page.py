@@ -88,10 +88,11 @@ def write_page(
     )
     text = f"{text}\n"
     markdown, page = folder / "report.md", folder / "report.html"
-    markdown.write_text(text, encoding="utf-8")
+    # What a folder's name has that is no UTF-8 is escaped.
+    markdown.write_text(text, encoding="utf-8", errors="backslashreplace")
     body = render(text, folder)
     html_text = HTML.format(title=html.escape(title), policy=POLICY, body=body)
-    page.write_text(html_text, encoding="utf-8")
+    page.write_text(html_text, encoding="utf-8", errors="backslashreplace")
     return [markdown, page]
 
 

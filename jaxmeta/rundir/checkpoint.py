@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from jaxmeta.config.data_format import FORMAT
 from jaxmeta.config.untrusted_text import one_line
 from jaxmeta.env import is_key
 from jaxmeta.errors import CheckpointError
 from jaxmeta.rundir.layout import checkpoint_updates
+from jaxmeta.rundir.orbax_checkpoint import literal_path, ocp
 
 MAX_TO_KEEP = 2  # the newest checkpoints that stay
 INDEX = "index"
@@ -104,7 +104,9 @@ class CheckpointWriter:
             create=False, max_to_keep=None, enable_async_checkpointing=False,
             multiprocessing_options=FIRST_PROCESS,
         )  # fmt: skip
-        self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self.links = contextlib.ExitStack()
+        place = self.links.enter_context(literal_path(folder))
+        self.manager = ocp.CheckpointManager(place, options=options)
         self.thread = ThreadPoolExecutor(1)
         self.writing: Future[None] | None = None
         self.pending: int | None = None  # the update being written
@@ -115,7 +117,7 @@ class CheckpointWriter:
     def __exit__(self, kind: type | None, *error: Any) -> None:
         self.thread.shutdown()
         hidden = (Exception,) if kind else ()  # so as not to mask the error being raised
-        with contextlib.suppress(*hidden):
+        with self.links, contextlib.suppress(*hidden):
             self.manager.close()
 
     def save(self, update: int, items: Mapping[str, Tree], notes: Mapping[str, Any]) -> int | None:
@@ -263,7 +265,10 @@ def read_checkpoint(
       Exception: whatever orbax makes of damaged files.
     """
     options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=FIRST_PROCESS)
-    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+    with (
+        literal_path(folder) as place,
+        ocp.CheckpointManager(place, options=options) as manager,
+    ):
         index_only = ocp.args.Composite(**{INDEX: ocp.args.JsonRestore()})
         index = manager.restore(update, args=index_only)[INDEX]
         check_index(index, update, like, start)

@@ -4,12 +4,35 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxmeta.config.untrusted_text import safe_name
+from jaxmeta.errors import ConfigError
+
 CONFIG, TASKS, MANIFEST = "config.json", "tasks.json", "manifest.json"
 METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.csv", "checkpoints"
 NAN_REPORT = "nan_report.json"
 LOCK, HOLDER = ".lock", ".holder"  # which process writes here
 PROGRAM_KEY = "program"  # the manifest's entry in a run that is part of a sweep
 UNKNOWN = "an unknown process, if any (its lock cannot be tried)"
+
+
+def user_path(path: str | os.PathLike) -> Path:
+    """Return a path as a user means it: a shell leaves the ~ of --out=~/r, and Python every one.
+
+    Raises:
+      ConfigError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{safe_name(str(path))}: {error}") from None
+
+
+def is_utf_8(path: Path) -> bool:
+    """Whether a path has the same bytes in UTF-8 as in the locale, as orbax takes for granted."""
+    try:
+        return os.fsencode(path) == str(path).encode()
+    except UnicodeError:
+        return False
 
 
 class Death(NamedTuple):

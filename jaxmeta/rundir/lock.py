@@ -4,8 +4,10 @@ This module imports no jax, so that `--out` is checked at once.
 """
 
 import contextlib
+import fcntl
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from jaxmeta.rundir.layout import (
     MANIFEST,
     PROGRAM_KEY,
     UNKNOWN,
+    is_utf_8,
     write_atomically,
 )
 from jaxmeta.rundir.manifest import now
@@ -105,9 +108,16 @@ def is_leftover(path: Path) -> bool:
 def require_writable(path: Path) -> None:
     """Refuse a folder that cannot be written, or made.
 
+    Checkpoints are written to its name in UTF-8, all other files to that of the locale.
+
     Raises:
       ConfigError: says why.
     """
+    if not is_utf_8(path.absolute()):
+        raise ConfigError(
+            f"out = {safe_name(str(path.absolute()))}: must be UTF-8, where this locale has"
+            f" {sys.getfilesystemencoding()}; rename it, or set PYTHONUTF8=1"
+        )
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     try:
         tempfile.TemporaryFile(dir=existing).close()
@@ -157,13 +167,31 @@ def holder(path: Path) -> str | None:
     cannot be tried."""
     if not (path / LOCK).is_file():
         return None
-    lock = FileLock(path / LOCK)
+    try:
+        if not is_held(path / LOCK):
+            return None
+    except OSError:  # not ours to read
+        return UNKNOWN
+    who = path / HOLDER
+    return safe_name(who.read_text(encoding="utf-8")) if who.is_file() else "another process"
+
+
+def is_held(file: Path) -> bool:
+    """Whether a process holds a lock, be it one that only others may write.
+
+    Raises:
+      OSError: it can neither be written nor read.
+    """
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
+        lock.release()
     except Timeout:
-        who = path / HOLDER
-        return safe_name(who.read_text(encoding="utf-8")) if who.is_file() else "another process"
-    except OSError:  # not ours to lock
-        return UNKNOWN
-    lock.release()
-    return None
+        return True
+    except OSError:  # a disk that is read-only here, another user's file
+        with file.open("rb") as shared:
+            try:
+                fcntl.flock(shared, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False

@@ -133,7 +133,7 @@ def plan(
     chosen = [dict(point) for point in points] if points is not None else grids.product(grid or {})
     if max_members is not None and max_members < 1:
         raise ConfigError(f"max_members = {max_members}: must be a whole number >= 1")
-    folder = Path(out)
+    folder = layout.user_path(out)
     require_sweep(folder)
     wanted = grids.runs(bases, chosen, grids.seed_count(seeds))
     runs = {run_folder(folder, run): run for run in wanted}

@@ -136,18 +136,18 @@ def load(
         missing `env` or `method`.
       CheckpointError: all checkpoints are damaged.
     """
-    run = reading.read_run(Path(path))
+    folder = layout.user_path(path)
+    run = reading.read_run(folder)
     reading.refuse_named_code(run, env, method)
     if not 0 <= seed < run.seeds:
         raise ConfigError(f"seed = {seed}: must be 0 to {run.seeds - 1}")
     if which not in ("last", "best"):
         raise ConfigError(f"which = {which!r}: must be one of last, best")
     built = build_together([run.with_code(env, method)], env, method)
-    for field, said in handed_over.changes(
-        handed_over.recorded_code(Path(path)), built.code
-    ).items():
+    recorded = handed_over.recorded_code(folder)
+    for field, said in handed_over.changes(recorded, built.code).items():
         log.warning("%s: %s = %r %s", path, field, getattr(run, field), said)
-    result = stored_result(Path(path), built)
+    result = stored_result(folder, built)
     if which == "last" and seed in result.dead:
         raise ConfigError(
             f"seed = {seed}: its last parameters are not finite (since update"

@@ -95,7 +95,8 @@ def train(
     if shape is not None:
         mesh_shape.check(run, shape, hosts.process_count())
     options = TrainOptions(watch, parse_interval(checkpoint_every), shape, accept_changed_code)
-    return train_with(options, run, Path(out), lambda: lock.look(run, Path(out)), env, method)
+    path = layout.user_path(out)
+    return train_with(options, run, path, lambda: lock.look(run, path), env, method)
 
 
 def train_with(
@@ -234,7 +235,7 @@ def resume(
       ConfigError: no run there, or one with code from a file that was not passed in.
       Exception: what `train` raises.
     """
-    run = reading.read_run(Path(path))
+    run = reading.read_run(layout.user_path(path))
     reading.refuse_named_code(run, env, method)
     return train(run, path, env=env, method=method, **options)
 

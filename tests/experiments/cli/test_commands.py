@@ -9,6 +9,7 @@ import jax
 import pytest
 
 from experiments.__main__ import main
+from experiments.cli.commands import read_command
 from experiments.studies.run_study import STUDIES
 from tests.tiny import tiny_run
 
@@ -30,6 +31,24 @@ def trained(tmp_path_factory):
     command = ["train", "gridworld", "--method", "ldm", "--frames", "1_000", "--out", str(out)]
     assert main(command + TINY) == 0
     return out, command
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "gridworld", "--out=~/r"],
+        ["study", "quickstart", "--out=~/r"],
+        ["sweep", "a.toml", "--out=~/r"],
+        ["bench", "training", "--out=~/r"],
+        ["report", "a", "--out=~/r"],
+        ["video", "a", "--out=~/r"],
+        *(["resume", "~/r"], ["evaluate", "~/r"], ["watch", "~/r"], ["video", "~/r"]),
+    ],
+)
+def test_a_home_that_the_shell_left_is_found(words, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    args = read_command(words)
+    assert tmp_path / "r" in vars(args).values()
 
 
 def test_train_prints_the_rounded_frames_and_writes_the_run(trained, capsys):

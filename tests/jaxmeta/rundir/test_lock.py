@@ -1,5 +1,6 @@
 """The run directory is never overwritten, and held by one process."""
 
+import errno
 import json
 import os
 
@@ -7,6 +8,7 @@ import pytest
 
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import layout, lock
+from jaxmeta.sweeps.plan import require_sweep
 from tests.written import WRITTEN, write_with_writer
 
 
@@ -55,6 +57,38 @@ def test_a_lock_is_held_by_one_at_a_time_and_names_its_holder(tmp_path):
     assert lock.holder(tmp_path) is None
     with lock.locked(tmp_path):  # and again
         pass
+
+
+def test_a_lock_that_can_only_be_read_says_who_holds_it(tmp_path, monkeypatch):
+    """A disk that is read-only here, and written by a process elsewhere; or by another user."""
+
+    def refuse(*args, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with lock.locked(tmp_path), monkeypatch.context() as patched:
+        patched.setattr(lock.FileLock, "acquire", refuse)
+        assert lock.holder(tmp_path).startswith(f"process {os.getpid()} on ")
+    with monkeypatch.context() as patched:
+        patched.setattr(lock.FileLock, "acquire", refuse)
+        assert lock.holder(tmp_path) is None
+
+
+@pytest.mark.parametrize("folder", ["b\udcff", "b\udcc3\udca4"])
+def test_a_name_that_is_not_utf_8_is_refused_at_once(folder, tmp_path):
+    """Checkpoints could not be written there, hours later."""
+    with pytest.raises(ConfigError, match=r"udc.*must be UTF-8"):
+        lock.look(WRITTEN, tmp_path / folder)
+    with pytest.raises(ConfigError, match="must be UTF-8"):
+        require_sweep(tmp_path / folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_locale_that_has_another_name_for_a_folder_is_refused(tmp_path, monkeypatch):
+    """In latin-1 "ä" is one byte to Python, but two to what writes checkpoints."""
+    assert lock.look(WRITTEN, tmp_path / "ä") is None
+    monkeypatch.setattr(layout.os, "fsencode", lambda path: str(path).encode("latin-1"))
+    with pytest.raises(ConfigError, match="must be UTF-8"):
+        lock.look(WRITTEN, tmp_path / "ä")
 
 
 def test_another_run_is_refused_with_the_differing_keys(tmp_path):
