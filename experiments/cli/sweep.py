@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli.train import accept_option
+from experiments.cli.train import accept_option, announce_default_frames
 from experiments.terminal.consoles import new_console
 from experiments.terminal.wide_tables import print_whole
 from jaxmeta.config.run import BASE_FIELDS, Run
@@ -69,10 +69,17 @@ def read_sweep(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: {key}: must be one of {', '.join(KEYS)}")
         if not isinstance(value, KEYS[key]) or isinstance(value, bool):
             raise ConfigError(f"{path}: {key} = {safe_repr(value)}: of the wrong kind")
-    bases = parsed.get("base", {})
+    given = parsed.get("base", {})
+    bases = given if isinstance(given, list) else [given]
+    varied = {k for table in (parsed.get("grid", {}), *parsed.get("points", [])) for k in table}
+    runs = []
+    for base in bases:
+        runs.append(base_run(base))
+        if "frames" not in {*base, *varied}:
+            announce_default_frames(runs[-1])
     return {
         **parsed,
-        "base": [base_run(base) for base in (bases if isinstance(bases, list) else [bases])],
+        "base": runs,
         **{key: flat(parsed[key]) for key in ("grid",) if key in parsed},
         **{key: [flat(point) for point in parsed[key]] for key in ("points",) if key in parsed},
         "out": user_path(parsed.get("out", f"runs/{path.stem}")),

@@ -21,6 +21,8 @@ from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import handed_over, layout, lock, reading
 from jaxmeta.rundir.layout import user_path
 
+log = logging.getLogger(f"jaxmeta.{__name__}")  # which the command line shows
+
 HELP = {"-h", "--help"}
 USAGE = (
     "jaxmeta train ENV [--method M] [--frames F] [--seeds S] [--out DIR] [--preset P]"
@@ -144,12 +146,19 @@ def run(args: argparse.Namespace) -> int:
     if any(map(user_code.is_file, (args.env, args.method))):
         prepare_for_user_code(args, execution)
     chosen = run_of(args)
+    if args.frames is None and not execution.processes.process:
+        announce_default_frames(chosen)
     stems = [
         Path(name.split(":")[0]).stem if user_code.is_file(name) else name
         for name in (chosen.env, chosen.method)
     ]
     out = args.out or Path("runs") / "-".join(stems)
     return train_in(chosen, out, execution)
+
+
+def announce_default_frames(run: Run) -> None:
+    """Say how long a run will be, where the user does not."""
+    log.info("frames = %s, the default of %s: none are given", f"{run.frames:,}", run.env)
 
 
 def read_execution(args: argparse.Namespace) -> Execution:
@@ -185,10 +194,16 @@ def prepare_for_user_code(args: argparse.Namespace, execution: Execution) -> Non
 
 
 def run_of(args: argparse.Namespace) -> Run:
-    """Return the Run that a `train` command line describes; files that it names are executed."""
+    """Return the Run that a `train` command line describes; files that it names are executed.
+
+    Raises:
+      ConfigError: a bad field, or too few frames.
+    """
     own = {"command", *BASE_FIELDS, "out", *EXECUTION}
     given = {k: v for k, v in vars(args).items() if k not in own and v is not None}
-    return Run(**{name: getattr(args, name) for name in BASE_FIELDS}).replace(given)
+    chosen = Run(**{name: getattr(args, name) for name in BASE_FIELDS}).replace(given)
+    chosen.require_update()
+    return chosen
 
 
 def train_in(run: Run, out: Path, execution: Execution, resuming: bool = False) -> int:

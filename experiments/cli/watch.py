@@ -112,10 +112,12 @@ def lines(result: Results) -> list[str]:
 
 def total(run: Run) -> int:
     """Return a run's frames per seed: the requested ones, rounded up to updates."""
-    horizon = registry.recorded_env_spec(run.env).horizon
-    if not horizon:  # only the environment's code has it, which is not executed here
+    per_update = run.frames_per_update(registry.recorded_env_spec(run.env).horizon)
+    # Unknown where only the environment's code has the horizon, which is not executed here; too
+    # large where another environment was trained on than the named one.
+    if not 0 < per_update <= run.frames:
         return run.frames
-    return run.updates(horizon) * run.frames_per_update(horizon)
+    return -(-run.frames // per_update) * per_update
 
 
 def speed(result: Results) -> float:

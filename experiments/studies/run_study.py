@@ -115,6 +115,8 @@ def run_study(name: str, out: Path, given: dict[str, Any], only: list[str] | Non
         if run not in runs:
             raise ConfigError(f"only = {safe_repr(run)}: must be some of {', '.join(runs)}")
     chosen = {folder: run for folder, run in runs.items() if not only or folder in only}
+    for one in chosen.values():
+        one.require_update()
     # A quickstart takes minutes: measuring would be a good part of it.
     code = run_stage(study, chosen, out, measured=name != "quickstart")
     if study.then and not only:

@@ -108,8 +108,6 @@ class Run:
             if getattr(self, name) is None:
                 self._set(name, value)
         validate(self)
-        if env.horizon:
-            self.updates(env.horizon)
 
     def _set(self, name: str, value: Any) -> None:
         """Set a field, while the run is being made."""
@@ -177,6 +175,17 @@ class Run:
                 f" frames ({self.workers} workers x {self.trial.episodes} episodes)"
             )
         return updates
+
+    def require_update(self) -> None:
+        """Check `frames` early, by the horizon on record of the environment that it names.
+
+        A Run does not: `train` may be given another environment, `replace` other workers.
+
+        Raises:
+          ConfigError: as `updates`.
+        """
+        if horizon := registry.env_spec(self.env).horizon:
+            self.updates(horizon)
 
     def frames_per_update(self, horizon: int) -> int:
         """Return the environment steps of one update, over all workers."""

@@ -37,10 +37,12 @@ def runs(bases: Sequence[Run], points: Sequence[Overrides], seeds: int | None) -
     """Return every base at every point, each configuration once.
 
     Raises:
-      ConfigError: a field or a value that a base does not take.
+      ConfigError: a field or a value that a base does not take, or too few frames.
     """
     count = {} if seeds is None else {"seeds": seeds}
     found = [base.replace({**count, **point}) for base in bases for point in points]
+    for run in found:
+        run.require_update()
     return list({digest(run): run for run in found}.values())
 
 

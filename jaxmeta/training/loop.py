@@ -21,12 +21,15 @@ from jaxmeta.rundir.layout import Death
 from jaxmeta.rundir.null_writers import NullCheckpointWriter
 from jaxmeta.rundir.reading import as_json
 from jaxmeta.rundir.run_writer import Writer
-from jaxmeta.training.compiled_functions import CompiledFunctions, TrainState
+from jaxmeta.training.compiled_functions import PARAMS, CompiledFunctions, TrainState
 from jaxmeta.training.evaluation import evaluation_rows
 from jaxmeta.training.saved_items import AGENT, COURSE, Best, Trained, update_best
 from jaxmeta.trial import Trial
 
 CHUNK_S = 5.0  # a chunk is meant to last no longer: signals and displays wait for its end
+
+# Metrics that follow from losses, in the order in which they do.
+AFTER_LOSSES = ("entropy", "grad_norm", "temperature", PARAMS)
 
 log = logging.getLogger(__name__)
 
@@ -318,7 +321,8 @@ class Session:
             bad = {name: int(x[seed]) for name, x in first_bad.items() if x[seed] >= 0}
             if not bad or seed in progress.dead:
                 continue
-            update, quantity = min((at, name) for name, at in bad.items())
+            quantity = min(bad, key=lambda name: (bad[name], data_flow_rank(name)))
+            update = bad[quantity]
             good = self.checkpoints.newest()
             if good is not None:
                 progress.pinned.append(good)
@@ -335,6 +339,17 @@ class Session:
             )
             self.writer.update_manifest(dead_seeds=as_json(progress.dead))
             log.warning("seed %d died: %s is not finite at update %d", seed, quantity, update)
+
+
+def data_flow_rank(name: str) -> tuple[int, str]:
+    """Return where a metric stands in an update's flow of data, whose causes come first.
+
+    Rewards make returns, these losses; entropies are means over a learner's steps, of which a bad
+    loss spoils the later ones.
+    """
+    if name.startswith("return"):
+        return 0, name
+    return 1 + (AFTER_LOSSES.index(name) + 1 if name in AFTER_LOSSES else 0), name
 
 
 def describe_deaths(dead: dict[int, Death]) -> str:

@@ -1,6 +1,7 @@
 """Training a run in its directory: start it, or resume it."""
 
 import contextlib
+import inspect
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ import jax
 
 from jaxmeta.config import mesh_shape, registry, user_code
 from jaxmeta.config.mesh_shape import MeshShape
+from jaxmeta.config.missing_options import KEPT
 from jaxmeta.config.run import Run
 from jaxmeta.config.save_interval import Interval, parse_interval
 from jaxmeta.config.untrusted_text import one_line
@@ -19,7 +21,7 @@ from jaxmeta.devices.compilation_cache import enable_compilation_cache
 from jaxmeta.devices.memory_budget import require_memory
 from jaxmeta.devices.seed_axis import device_mesh, device_names, request_mesh_devices
 from jaxmeta.env import Env
-from jaxmeta.errors import CheckpointError, Preempted
+from jaxmeta.errors import CheckpointError, ConfigError, Preempted
 from jaxmeta.rundir import checkpoint, handed_over, layout, lock, manifest, reading
 from jaxmeta.rundir.null_writers import NullCheckpointWriter, NullWriter
 from jaxmeta.rundir.run_writer import RunWriter, Writer
@@ -232,10 +234,18 @@ def resume(
     """Resume the run in a directory, as `train` does; `options` are as there.
 
     Raises:
-      ConfigError: no run there, or one with code from a file that was not passed in.
+      ConfigError: no run there, one with code from a file that was not passed in, or an option
+        that `train` has not.
       Exception: what `train` raises.
     """
     run = reading.read_run(layout.user_path(path))
+    taken = [name for name in inspect.signature(train).parameters if name not in ("run", "out")]
+    for name in options:
+        if name not in taken:
+            raise ConfigError(
+                f"{name}: resume takes {', '.join(taken)} beside the directory; {KEPT}"
+            )
+    run = reading.read_run(Path(path))
     reading.refuse_named_code(run, env, method)
     return train(run, path, env=env, method=method, **options)
 

@@ -48,6 +48,16 @@ def test_names_may_be_grouped_or_dotted_and_bases_several(tmp_path):
     assert str(parsed["out"]) == "runs/two"
 
 
+@pytest.mark.parametrize("text", ["", "[base]\nframes = 5000", "[grid]\nframes = [5000, 9000]"])
+def test_default_frames_are_announced_where_none_are_given(text, tmp_path, caplog):
+    path = tmp_path / "file.toml"
+    path.write_text(text)
+    with caplog.at_level("INFO", "jaxmeta"):
+        read_sweep(path)
+    said = "" if text else "frames = 100,000,000, the default of gridworld: none are given"
+    assert "".join(caplog.messages) == said
+
+
 BAD = {
     "grdi = 1": "grdi: must be one of base, grid",
     "seeds = true": "seeds = True: of the wrong kind",

@@ -80,6 +80,16 @@ def test_a_call_executes_builds_checks_and_restores_once(calls):
     assert train() == WAY[2:]
 
 
+def test_a_default_number_of_frames_is_said_before_training(calls, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("experiments.cli.train.train_in", lambda run, out, execution: 0)
+    own = str(tmp_path / "bandit.py")
+    for words, said in ((["--frames", "1e7"], ""), ([], "frames = 10,000,000, the default of")):
+        assert main(["train", own, "--method", "rl2", *words]) == 0
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == bool(said)
+
+
 def test_help_opens_with_what_matters(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["train", "--help"])

@@ -208,6 +208,12 @@ def test_an_environment_from_a_file_is_not_executed(tmp_path):
     assert "train 1.00, test 1.00" in evaluation
 
 
+def test_another_environment_than_the_named_one_may_have_fewer_frames(tmp_path):
+    run = two_episodes(frames=240)  # an update of gridworld would be 960
+    path = write_run(tmp_path / "a", run, [[1]], [[1]], status="running")
+    assert "of 240 frames" in watch.lines(read_results(path))[0]
+
+
 @pytest.mark.parametrize("every", ["0", "-1", "nan", "inf", "often"])
 def test_the_interval_must_be_a_length_of_time(every, path, capsys):
     assert main(["watch", str(path), "--every", every]) == 2

@@ -36,7 +36,7 @@ REFUSED = {
     "networks.policy_sees_obs": (["yes", 2, None], "true or false"),
     "workers": ([0, 17, 2.5], "workers"),
     "seeds": ([0, -1, "two"], ">= 1"),
-    "frames": ([0, 1919, "1e3", -5], "frames"),
+    "frames": ([0, "1e3.5", 1.5, -5], "frames"),
     "trial.boundary": (["reset"], "terminal, start"),
     "train_split": (["test"], "train, oracle"),
 }
@@ -119,7 +119,7 @@ HOSTILE = {
     "env": [None, 3, [], {}, "", "x" * 10**5, "\x1b[2J.py", "os:system", "a\nb.py", "\ud800.py"],
     "method": [True, ["ldm"], {"ldm": 1}, "__class__", "jaxmeta.algorithms.ldm:ldm"],
     "preset": [None, 1e308, "__dict__", "\u202epaper"],
-    "frames": [None, True, "many", {}, [1], "", 10**16, "9" * 10**5, -(10**90), 10**15],
+    "frames": [None, True, "many", {}, [1], "", 10**16, "9" * 10**5, -(10**90)],
     "seeds": [10**9, False, math.nan, "1e400", [[[]]]],
     "workers": [10**15, -math.inf, "\x00", {"workers": 16}],
     "train_split": [None, [], 0, "train\n"],
@@ -252,7 +252,19 @@ def test_what_only_python_can_pass_is_refused_likewise(place):
 
 def test_updates_can_be_counted():
     with pytest.raises(ConfigError, match="frames = 10000000000000: must be at most"):
-        Run(method="rl2", frames=10**13)
+        Run(method="rl2", frames=10**13).require_update()
+
+
+def test_frames_are_held_against_the_named_environment_only_where_that_is_trained_on():
+    """16 workers x 4 episodes x 30 steps: gridworld's update, which another one may not have."""
+    few = Run(env="gridworld", method="rl2", frames=240)
+    assert Run.from_json(few.to_json()) == few  # so that the other one's folder can be read
+    with pytest.raises(ConfigError, match="frames = 240: must be at least one update, 1920 frames"):
+        few.require_update()
+    few.replace({"workers": 2}).require_update()
+    with pytest.raises(ConfigError, match="frames = 239: must be at least one update, 240 frames"):
+        few.replace({"workers": 2, "frames": 239}).require_update()
+    Run(env="own.py", frames=1, sections=few.sections).require_update()  # its code will tell
 
 
 def test_numbers_are_read_as_people_write_them():

@@ -103,6 +103,8 @@ def test_a_crashed_run_goes_on_to_the_same_bits(trained, tmp_path, monkeypatch):
     assert reading.status(out) == "failed"
     assert reading.read_manifest(out)["error"] == "Stopped:"
     assert newest(out) == 3
+    with pytest.raises(jaxmeta.ConfigError, match=r"frames: resume takes env, .*a run keeps the"):
+        jaxmeta.resume(out, frames=4000)
     result = jaxmeta.resume(out, checkpoint_every="4u")
     assert resumed_from(out) == [3]
     assert "error" not in reading.read_manifest(out)
