@@ -1,6 +1,7 @@
 """Seeds and groups side by side: which devices share them, and how."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxmeta.axes import GROUPS, SEEDS
 from jaxmeta.config.mesh_shape import MeshShape, check_physics, divisors, largest_mesh
 from jaxmeta.config.run import Run
+from jaxmeta.config.untrusted_text import one_line
 from jaxmeta.devices import hosts
 from jaxmeta.devices.cpu import cores
 from jaxmeta.errors import ConfigError
@@ -35,6 +37,25 @@ def request_all_cpu_devices() -> None:
     `train` asks again, for as many as it uses, which counts if JAX was not used yet.
     """
     request_cpu_devices(max(cores(), jax.config.values["jax_num_cpu_devices"]))
+
+
+@contextlib.contextmanager
+def platform_named() -> Iterator[None]:
+    """Say in one line, where JAX is first used, that JAX_PLATFORMS names what is not there.
+
+    Raises:
+      ConfigError: JAX, in an assertion or at length, found no device.
+    """
+    try:
+        yield
+    except (AssertionError, RuntimeError) as error:
+        if backends_are_initialized():
+            raise
+        named = jax.config.values["jax_platforms"]
+        why = f" ({one_line(str(error))})" if str(error) else ""
+        raise ConfigError(
+            f"JAX_PLATFORMS = {named!r}: JAX finds no such device here{why}; cpu is always there"
+        ) from error
 
 
 def seed_mesh(seeds: int) -> Mesh:

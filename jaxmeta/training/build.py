@@ -8,6 +8,7 @@ from jaxmeta.algorithm import Algorithm
 from jaxmeta.config import registry, resolve, user_code
 from jaxmeta.config.run import Run
 from jaxmeta.config.untrusted_text import safe_repr
+from jaxmeta.devices.seed_axis import platform_named
 from jaxmeta.env import Env
 from jaxmeta.errors import ConfigError
 from jaxmeta.rundir import handed_over
@@ -102,8 +103,9 @@ def build_together(
     runs: Sequence[Run], env: Env | None = None, method: Method | None = None
 ) -> Built:
     """Return what is made of runs of equal structure, which have their code's sections."""
-    trial_env, algorithm = parts_of(runs[0], env, method)
-    members = make_members(*runs)
+    with platform_named():
+        trial_env, algorithm = parts_of(runs[0], env, method)
+        members = make_members(*runs)
     run = replace(runs[0], seeds=len(members.seed))
     made = {"env": trial_env.env, "method": method_maker(run, method)}
     code = handed_over.code_of(run, made, {"env": env, "method": method})

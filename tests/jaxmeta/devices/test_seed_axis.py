@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxmeta.devices.seed_axis import divisor, map_over_seeds, seed_mesh
+from jaxmeta.devices.seed_axis import divisor, map_over_seeds, platform_named, seed_mesh
+from jaxmeta.errors import ConfigError
 from jaxmeta.training.compiled_functions import run_updates
 from tests.processes import ENVIRONMENT
 from tests.tiny import advance, program
@@ -53,3 +54,22 @@ def test_divisor():
 def test_the_mesh_takes_as_many_devices_as_divide_the_seeds():
     assert seed_mesh(4).size == 2
     assert seed_mesh(3).size == 1
+
+
+def test_a_platform_that_is_not_there_is_named(tmp_path):
+    command = [sys.executable, "-m", "jaxmeta", "train", "gridworld", "--out", tmp_path / "a"]
+    env = ENVIRONMENT | {"JAX_PLATFORMS": "nonsense"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "jaxmeta: JAX_PLATFORMS = 'nonsense': JAX finds no such device here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_only_a_missing_platforms_errors_are_reworded(monkeypatch):
+    with pytest.raises(AssertionError, match="mine"), platform_named():
+        raise AssertionError("mine")
+    # As JAX 0.10 fails for JAX_PLATFORMS=cuda: without a word, and without a backend.
+    monkeypatch.setattr("jaxmeta.devices.seed_axis.backends_are_initialized", lambda: False)
+    with pytest.raises(ConfigError, match="JAX_PLATFORMS = .*: JAX finds no"), platform_named():
+        raise AssertionError
