@@ -71,5 +71,5 @@ def test_only_a_missing_platforms_errors_are_reworded(monkeypatch):
         raise AssertionError("mine")
     # As JAX 0.10 fails for JAX_PLATFORMS=cuda: without a word, and without a backend.
     monkeypatch.setattr("jaxmeta.devices.seed_axis.backends_are_initialized", lambda: False)
-    with pytest.raises(ConfigError, match="JAX_PLATFORMS = .*: JAX finds no"), platform_named():
+    with pytest.raises(ConfigError, match=r"JAX_PLATFORMS = .*: JAX finds no"), platform_named():
         raise AssertionError
