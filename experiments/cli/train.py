@@ -146,14 +146,12 @@ def run(args: argparse.Namespace) -> int:
     if any(map(user_code.is_file, (args.env, args.method))):
         prepare_for_user_code(args, execution)
     chosen = run_of(args)
-    if args.frames is None and not execution.processes.process:
-        announce_default_frames(chosen)
     stems = [
         Path(name.split(":")[0]).stem if user_code.is_file(name) else name
         for name in (chosen.env, chosen.method)
     ]
     out = args.out or Path("runs") / "-".join(stems)
-    return train_in(chosen, out, execution)
+    return train_in(chosen, out, execution, frames_given=args.frames is not None)
 
 
 def announce_default_frames(run: Run) -> None:
@@ -206,7 +204,9 @@ def run_of(args: argparse.Namespace) -> Run:
     return chosen
 
 
-def train_in(run: Run, out: Path, execution: Execution, resuming: bool = False) -> int:
+def train_in(
+    run: Run, out: Path, execution: Execution, resuming: bool = False, frames_given: bool = True
+) -> int:
     """Train a run in its directory, from wherever it is; return the exit code."""
     if execution.mesh is not None:
         mesh_shape.check(run, execution.mesh, execution.processes.processes)
@@ -221,6 +221,8 @@ def train_in(run: Run, out: Path, execution: Execution, resuming: bool = False) 
         handed_over.require_same_code(run, out, handed_over.code_by_name(run), accept)
         print(f"{out}: this run is finished already")
         return report_dead_seeds(out, reading.dead_seeds(out))
+    if not frames_given:
+        announce_default_frames(run)
 
     from experiments.terminal.training_display import train_with_progress
 

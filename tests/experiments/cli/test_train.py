@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,10 +82,13 @@ def test_a_call_executes_builds_checks_and_restores_once(calls):
 
 
 def test_a_default_number_of_frames_is_said_before_training(calls, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("experiments.cli.train.train_in", lambda run, out, execution: 0)
+    trained = SimpleNamespace(dead={})
+    display = "experiments.terminal.training_display.train_with_progress"
+    monkeypatch.setattr(display, lambda *args: trained)
     own = str(tmp_path / "bandit.py")
     for words, said in ((["--frames", "1e7"], ""), ([], "frames = 10,000,000, the default of")):
-        assert main(["train", own, "--method", "rl2", *words]) == 0
+        out = str(tmp_path / f"run-{len(words)}")
+        assert main(["train", own, "--method", "rl2", "--out", out, *words]) == 0
         error = capsys.readouterr().err
         assert said in error
         assert error.count("\n") == bool(said)

@@ -140,7 +140,7 @@ def test_rl2_reaches_the_optimum(family, episodes, horizon, optimum):
     ],
 )
 def test_rl2_learns_by_ppo_too(family, episodes, horizon, bound):
-    run = probe_run(f"{PROBES}:{family}", "rl2", episodes, 150, horizon, {}, rl="ppo")
+    run = probe_run(f"{PROBES}:{family}", "rl2", episodes, 250, horizon, {}, rl="ppo")
     assert (learned(run) >= np.array(bound)).all()
 
 

@@ -291,7 +291,7 @@ def test_the_other_boundary_trains_too(tmp_path, boundary):
 
 def test_a_run_needs_at_least_one_update():
     with pytest.raises(ConfigError, match="at least one update, 1920 frames"):
-        Run(method="rl2", frames=1919)
+        Run(method="rl2", frames=1919).require_update()
 
 
 POISONED = """
