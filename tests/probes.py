@@ -173,3 +173,9 @@ class Steer(Env):
     def step(self, noise, state, action, task):
         a = action[0]
         return state, mdp_step(state, jnp.where(task == 1, a, -a) - a**2 / 2)
+
+
+class Push(Steer):
+    """The same without bounds, which would end what a too large action costs."""
+
+    action_space = Box((1,))
