@@ -136,7 +136,10 @@ PUBLISHED = {
 TWO_GROUPS = {"imagination__normal": 2, "imagination__mixture": 0}  # whose trials are all stored
 
 
-@pytest.mark.parametrize(("method", "fields"), [("varibad", {}), ("ldm", TWO_GROUPS)])
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [pytest.param("varibad", {}, marks=pytest.mark.slow), ("ldm", TWO_GROUPS)],
+)
 def test_a_belief_waits_for_the_first_whole_trial(method, fields):
     """The mean over the steps of a blank row would be one of nothing: not a number."""
     _, _, after, metrics = stepped(method, **PUBLISHED, **fields)

@@ -200,7 +200,7 @@ def test_a_lost_manifest_costs_no_rows(trained, tmp_path, caplog):
 
 
 @pytest.mark.fault("a progress callback that raises")
-@pytest.mark.parametrize("error", [Stopped, SystemExit])
+@pytest.mark.parametrize("error", [Stopped, pytest.param(SystemExit, marks=pytest.mark.slow)])
 def test_a_callback_that_raises_ends_a_run_behind_a_checkpoint(error, trained, tmp_path):
     """At an update at which rows and an evaluation are due, which the resumed run has once."""
     out = tmp_path / "a"
