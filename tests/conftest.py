@@ -1,5 +1,6 @@
 """Strict settings for every test, made before JAX is first used; plain NumPy networks."""
 
+import signal
 from collections import Counter, defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ from tests.tiny import tiny_run
 REPO = Path(__file__).resolve().parents[1]
 OUTCOMES = {"passed": "survived", "failed": "lost", "error": "lost", "skipped": "not tried"}
 
+# A shell's background jobs ignore it, and so would all processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 jax.config.update("jax_num_cpu_devices", 2)

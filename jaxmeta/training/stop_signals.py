@@ -50,11 +50,11 @@ def stop_requests() -> Iterator[Callable[[], str | None]]:
             if _own_process:
                 os._exit(EXIT_CODE)
             raise KeyboardInterrupt
+        if number in ORDERS:  # first of all: the next may come while this one is being told
+            ordered.append(number)
         if not came:
             came.append(signal.Signals(number).name)
             say(f"{came[0]}: finishing this chunk, then saving; again: at once")
-        if number in ORDERS:
-            ordered.append(number)
 
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     caught = [n for n in (*ORDERS, *WARNINGS) if not (ignored and n == signal.SIGHUP)]

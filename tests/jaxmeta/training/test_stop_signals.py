@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -79,6 +80,23 @@ def test_a_notebook_sees_the_first_notice_and_gets_an_exception(monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
     assert "SIGINT: finishing this chunk" in seen.getvalue()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Impatient(io.StringIO):
+    """Its reader orders a stop as soon as the first is said, while its handler still runs."""
+
+    def write(self, text):
+        if "again: at once" in text:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        return super().write(text)
+
+
+def test_an_order_that_interrupts_the_first_notice_is_the_second(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Impatient())
+    with pytest.raises(KeyboardInterrupt), stop_requests() as asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+        asked()
 
 
 class Broken(io.StringIO):
