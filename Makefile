@@ -14,7 +14,7 @@ STUDIES := gridworld reward-maps gridworld-extrapolation dropout-ablation worker
 	moss-parametric moss-ood moss-nonstationary moss-multitask moss-ablation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart $(STUDIES) test test-all test-faults mutants lint docs lock bench bench-gpu clean
+.PHONY: help setup quickstart $(STUDIES) test test-all test-faults mutants lint docs docs-check lock bench bench-gpu clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,12 +52,12 @@ ant-goal: ## Figures 7 and 8c: all methods on the Ant's goals, 8 seeds of 200M f
 # A core for each of two workers, who begin with half of the files each: a file's tests share programs.
 PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 
-test: $(STAMP) ## lint, types and the tests that CI runs
-	$(MAKE) --no-print-directory lint
+test: $(STAMP) ## lint, types, the site's warnings, and the tests that CI runs
+	$(MAKE) --no-print-directory lint $(if $(ARGS),,docs-check)
 	$(PYTEST) $(ARGS)
 
 test-all: $(STAMP) ## the same with the slow tests and the mutants
-	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory lint $(if $(ARGS),,docs-check)
 	$(PYTEST) -m "" $(ARGS)
 	$(MAKE) --no-print-directory mutants
 
@@ -75,6 +75,9 @@ lint: $(STAMP) ## ruff (lint and format) and mypy
 docs: $(VENV)/.docs ## the site, in docs/_build/html; a warning is an error
 	$(PY) -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
 	@echo docs/_build/html/index.html
+
+docs-check: $(VENV)/.docs ## read all pages and docstrings, write no site; a warning is an error
+	$(PY) -m sphinx -b dummy -E -q -W --keep-going docs docs/_build/dummy
 
 $(VENV)/.docs: $(STAMP) requirements-docs.lock
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-docs.lock

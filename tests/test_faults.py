@@ -71,6 +71,7 @@ def kill_again_and_again(out, method, length, every, kills, seed):
     assert updates[0] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.fault("SIGKILL at random moments, half of them during a save")
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, reference, record_property):
     record_property("tried", 2)
@@ -115,6 +116,7 @@ def test_a_full_size_run_is_killed_twice(tmp_path, record_property):
     assert_same(killed, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("SIGKILL before the first checkpoint")
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, reference):
     out = tmp_path / "a"

@@ -71,6 +71,7 @@ def assert_lost_and_resumed(out, alone, victim, number):
     assert_close(result, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("SIGKILL of one of two processes that train together")
 def test_a_killed_peer_ends_the_other_and_one_process_goes_on(tmp_path, alone):
     assert_lost_and_resumed(tmp_path / "a", alone, 1, signal.SIGKILL)

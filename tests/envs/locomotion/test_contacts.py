@@ -64,6 +64,7 @@ def test_cs_forces_are_those_of_mujocos_own_loop_to_the_bit():
     assert (felt > 1).sum() >= 8  # a good part touches the floor, and hard
 
 
+@pytest.mark.slow
 def test_mjxs_forces_are_cs_in_the_same_state():
     """Relative errors of forces; MJX's contact frames, uncorrected, miss by tenths."""
     after, (_, _, _, ctrl) = stepped("mjx", True)

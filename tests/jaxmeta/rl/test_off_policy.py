@@ -195,6 +195,7 @@ def crash(status):
         raise Stopped
 
 
+@pytest.mark.slow
 def test_a_crashed_run_goes_on_to_the_same_bits(tmp_path):
     run = tiny_run("moss", {"frames": 960, "log_every": 160, "evaluation.every": 320})
     with pytest.raises(Stopped):
