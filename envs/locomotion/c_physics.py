@@ -1,7 +1,8 @@
 """C MuJoCo in one callback per step, for any number of robots.
 
-The callback takes and returns NumPy only: using JAX inside could wait for the very program that
-waits for the callback.
+The callback reads and writes the program's own memory, by NumPy only: using JAX inside could wait
+for the very program that waits for the callback, and `pure_callback`, which does, takes 85 us for
+what takes 3 here.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jax.experimental.buffer_callback import Buffer, buffer_callback
 from mujoco.batch import Batch
 
 from jaxmeta.env import Array
@@ -74,9 +76,9 @@ def c_advance(model: mujoco.MjModel, frame_skip: int, forces: bool) -> Advance:
     inputs = (model.nq, model.nv, model.nv, model.nu)
     outputs = (model.nq, model.nv, model.nv, 3, *([6 * model.nbody] if forces else []))
 
-    def on_host(names: tuple[str, ...], packed: Array) -> np.ndarray:
-        """Return [..., sum(outputs)] for [..., sum(inputs)], which the named fields follow."""
-        given = np.asarray(packed)
+    def on_host(names: tuple[str, ...], context: Any, out: Buffer, packed: Buffer) -> None:
+        """Write [..., sum(outputs)] for [..., sum(inputs)], which the named fields follow."""
+        given, after = np.asarray(packed), np.asarray(out)
         sizes = (*inputs, *(getattr(model, name).size for name in names))
         rows = given.reshape(-1, given.shape[-1])
         qpos, qvel, warmstart, ctrl, *fields = split(rows, sizes)
@@ -95,8 +97,9 @@ def c_advance(model: mujoco.MjModel, frame_skip: int, forces: bool) -> Advance:
                 batch.forward()
                 parts.append(contact_forces.reshape(len(contact_forces), -1))
             with np.errstate(over="ignore"):  # a diverged simulation
-                after = np.concatenate(parts, axis=1, dtype=given.dtype)
-        return after.reshape(*given.shape[:-1], sum(outputs))
+                np.concatenate(
+                    parts, axis=1, out=after.reshape(-1, sum(outputs)), casting="same_kind"
+                )
 
     def advance(
         qpos: Array, qvel: Array, warmstart: Array, ctrl: Array, fields: Fields
@@ -105,7 +108,7 @@ def c_advance(model: mujoco.MjModel, frame_skip: int, forces: bool) -> Advance:
         packed = jnp.concatenate([qpos, qvel, warmstart, ctrl, *flat])
         stepped = functools.partial(on_host, tuple(fields))
         shape = jax.ShapeDtypeStruct((sum(outputs),), packed.dtype)
-        after = jax.pure_callback(stepped, shape, packed, vmap_method="broadcast_all")
+        after = buffer_callback(stepped, shape, vmap_method="broadcast_all")(packed)
         return split(after, outputs)
 
     return advance
