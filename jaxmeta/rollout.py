@@ -31,6 +31,7 @@ class Rollout(NamedTuple):
 
 
 WORKERS_AXIS = Rollout._make((1, 1, 0, 1))  # where `collect` puts the workers: after time
+
 Extra = Callable[[Worker], Any]
 NO_EXTRA: Extra = lambda worker: ()
 # The role of the key of `Agent.begin`'s noise. `fold_in(key, i)` is `split(key, n)[i]`, so it must
@@ -151,6 +152,13 @@ def advance_workers(
         return advance(agent, env, params, worker, keys, split, length)
 
     return jax.vmap(one, out_axes=(0, WORKERS_AXIS), axis_name=WORKERS)(workers, keys)
+
+
+def select_workers(rollout: Rollout, which: Array) -> Rollout:
+    """Return the rollouts of the workers `which` [n], of [W]."""
+    take = lambda axis: lambda x: jnp.take(x, which, axis)
+    parts = zip(WORKERS_AXIS, rollout, strict=True)
+    return Rollout(*(jax.tree.map(take(axis), x) for axis, x in parts))
 
 
 def collect(agent: Agent, env: Env, params: Params, tasks: Task, key: Key, split: str) -> Rollout:

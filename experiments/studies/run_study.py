@@ -11,6 +11,7 @@ from experiments.studies import (
     ldm_fidelity,
     many_workers,
     moss_experiments,
+    ppo_minibatches,
     quickstart,
 )
 from experiments.studies.method_comparison import ROBOTS, methods
@@ -84,6 +85,13 @@ STUDIES: dict[str, Study] = {
     "moss-nonstationary": Study(moss_experiments.non_stationary, "moss", MOSS_NOTE),
     "moss-multitask": Study(moss_experiments.multi_task, "moss", MOSS_NOTE),
     "moss-ablation": Study(moss_experiments.ablation, "moss", MOSS_NOTE),
+    "ppo-minibatches": Study(
+        ppo_minibatches.runs,
+        "rl2-workers",
+        "Minibatches of whole trials (ppo.minibatch_of = workers, our default) beside those of"
+        " steps, as in the public code, at a twelfth to a tenth of the frames of Lee & Chung"
+        " (2021).",
+    ),
     **{
         env: Study(
             partial(methods, env),

@@ -23,8 +23,9 @@ from jaxmeta.env import Array, Key
 from jaxmeta.rl.a2c import a2c_learner, loss_from_returns
 from jaxmeta.rl.actor_critic import NetworkInputs, network_inputs, recurrent
 from jaxmeta.rl.gae import advantages_and_returns
+from jaxmeta.rl.minibatches import Batch
 from jaxmeta.rl.on_policy import on_policy, policy_only
-from jaxmeta.rl.ppo import Batch, ppo_learner
+from jaxmeta.rl.ppo import ppo_learner
 from jaxmeta.rollout import Rollout
 from jaxmeta.trial import Trial
 

@@ -88,6 +88,13 @@ ROWS = (
     ),
     Row(
         "reference",
+        (ANY,),
+        (ANY,),
+        {"ppo.minibatch_of": "steps"},
+        "public code: PPO's minibatches are of steps, whatever their worker",
+    ),
+    Row(
+        "reference",
         ROBOTS,
         (ANY,),
         {"ppo.update": "episode", "ppo.credit": "episode", "ppo.last_return": "zeroed"},

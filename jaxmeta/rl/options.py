@@ -60,6 +60,13 @@ class PPO:
     )
     epochs: int = count(2, "passes over an update's steps")
     minibatches: int = count(4, "gradient steps per pass")
+    minibatch_of: str = setting(
+        "workers",
+        "what a gradient step learns from: whole trials of some workers, or steps of all, which"
+        " encodes all trials in each gradient step (steps; the public code)",
+        choices=("workers", "steps"),
+        before="steps",
+    )
     clip: float = setting(0.1, "clipping range of the ratio and of the value's change", low=0.0)
     value_coef: float = setting(0.5, "weight of the value loss", low=0.0)
     entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0.0)

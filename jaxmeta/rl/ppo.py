@@ -1,7 +1,7 @@
 """Proximal policy optimisation (Schulman et al. 2017) with the details of variBAD and LDM."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,6 @@ from jaxmeta.agent import Params, Transition, learning_reward
 from jaxmeta.algorithm import Hyper, Metrics
 from jaxmeta.config.run import Run
 from jaxmeta.env import Array, Key
-from jaxmeta.errors import ConfigError
 from jaxmeta.nn.optimisers import by_group, descend, select_groups
 from jaxmeta.nn.running_statistics import (
     init_statistics,
@@ -20,8 +19,15 @@ from jaxmeta.nn.running_statistics import (
     update_return_statistics,
     update_statistics,
 )
-from jaxmeta.rl.actor_critic import NetworkInputs, Recurrent, network_inputs
+from jaxmeta.rl.actor_critic import Evaluated, NetworkInputs, Recurrent, network_inputs
 from jaxmeta.rl.gae import advantages_and_returns
+from jaxmeta.rl.minibatches import (
+    Batch,
+    Samples,
+    minibatch_indices,
+    require_minibatches,
+    take_minibatch,
+)
 from jaxmeta.rl.options import PPO
 from jaxmeta.rl.policy_learner import GROUPS, PolicyLearner, PolicyLearnerState, Relabel, unchanged
 from jaxmeta.rl.update_schedule import FoldPast, update_schedule
@@ -29,15 +35,6 @@ from jaxmeta.rollout import Rollout
 from jaxmeta.trial import Trial
 
 EPS = 1e-5  # added to the advantages' standard deviation
-
-
-class Batch(NamedTuple):
-    """What is fixed during an update's epochs, [n] samples each."""
-
-    log_prob: Array  # of the actions taken, by the policy that took them
-    value: Array
-    advantage: Array  # normalised
-    returns: Array
 
 
 Mix = Callable[[NetworkInputs, Batch, Key, Hyper], tuple[NetworkInputs, Batch]]
@@ -48,14 +45,13 @@ def normalised(advantage: Array) -> Array:
     return (advantage - advantage.mean()) / (advantage.std(ddof=1) + EPS)
 
 
-def ppo_loss(
-    log_prob: Array, value: Array, entropy: Array, batch: Batch, hp: PPO
-) -> tuple[Array, dict[str, Array]]:
-    """Return the loss over [n] samples, and its parts.
+def ppo_loss(samples: Samples, hp: PPO) -> tuple[Array, dict[str, Array]]:
+    """Return the loss over a minibatch, and its parts.
 
     policy: -mean min(rho A, clip(rho, 1 - c, 1 + c) A); value: half the mean of the larger of
     two Huber losses, of V and of V clipped to within c of its old value; c_v value - c_e entropy.
     """
+    log_prob, value, entropy, batch = samples
     ratio = jnp.exp(log_prob - batch.log_prob)
     clipped_ratio = jnp.clip(ratio, 1.0 - hp.clip, 1.0 + hp.clip)
     policy_loss = -jnp.minimum(ratio * batch.advantage, clipped_ratio * batch.advantage).mean()
@@ -68,14 +64,6 @@ def ppo_loss(
     return loss, parts | {"clipped": (jnp.abs(ratio - 1.0) > hp.clip).mean()}
 
 
-def minibatch_indices(key: jax.Array, samples: int, hp: PPO) -> Array:
-    """Return the samples of each gradient step, [epochs * minibatches, n]."""
-    shuffled = jax.vmap(lambda key: jax.random.permutation(key, samples))
-    size = samples // hp.minibatches
-    order = shuffled(jax.random.split(key, hp.epochs))
-    return order[:, : size * hp.minibatches].reshape(hp.epochs * hp.minibatches, size)
-
-
 def adam(learning_rate: Array | float, hp: PPO) -> optax.GradientTransformation:
     """Return Adam, clipped by the group's norm."""
     return optax.chain(
@@ -83,31 +71,9 @@ def adam(learning_rate: Array | float, hp: PPO) -> optax.GradientTransformation:
     )
 
 
-def take(batch: Batch, which: Array) -> Batch:
-    """Return the samples `which` of a flat batch."""
-    return jax.tree.map(lambda x: x[which], batch)
-
-
 def true_reward(tr: Transition) -> Array:
     """Return the reward that statistics are of: the environment's, or its shaped one."""
     return tr.env_reward if tr.shaped is None else tr.shaped
-
-
-def require_samples(run: Run, samples: int) -> None:
-    """Check that every minibatch has a sample, and that advantages have a deviation.
-
-    Raises:
-      ConfigError: an update has too few steps.
-    """
-    if run.ppo.minibatches > samples:
-        raise ConfigError(
-            f"ppo.minibatches = {run.ppo.minibatches}: must be at most {samples}, the steps that"
-            " PPO learns from at a time"
-        )
-    if samples == 1:
-        raise ConfigError(
-            f"workers = {run.workers}: must be at least 2, where PPO learns from one step of each"
-        )
 
 
 def ppo_learner(
@@ -120,20 +86,24 @@ def ppo_learner(
 ) -> PolicyLearner:
     """Return PPO: several minibatch steps per rollout.
 
-    Every gradient step re-encodes whole trials and reads some of their steps; where the encoder
-    is not among the trained groups, the rollout's hidden states are used. Old log-probabilities
-    and values, advantages and returns are fixed. `mix` may change inputs and batch before
-    advantages are normalised.
+    Every gradient step encodes its minibatch again; where the encoder is not among the trained
+    groups, the rollout's hidden states are used. Old log-probabilities and values, advantages and
+    returns are fixed. `mix` may change inputs and batch before advantages are normalised.
 
     Raises:
-      ConfigError: an update has too few steps.
+      ConfigError: an update has too few steps or workers.
     """
     options = run.ppo
-    require_samples(run, run.workers * update_schedule(env, run, net.agent).length)
+    require_minibatches(run, update_schedule(env, run, net.agent).length)
 
     def optimiser(hp: Hyper) -> optax.GradientTransformation:
         rates = {"encoder": hp.ppo.encoder_learning_rate, "policy": hp.ppo.learning_rate}
         return by_group({name: adam(rates[name], hp.ppo) for name in groups})
+
+    def evaluate(params: Params, rollout: Rollout, inputs: NetworkInputs) -> Evaluated:
+        if "encoder" in groups:
+            return net.unroll(params, inputs, rollout.transitions.action)
+        return net.evaluate(params, rollout)
 
     def init(params: Params, hp: Hyper) -> PolicyLearnerState:
         return PolicyLearnerState(
@@ -171,18 +141,10 @@ def ppo_learner(
         if mix:
             inputs, batch = mix(inputs, batch, key_mix, hp)
         batch = batch._replace(advantage=normalised(batch.advantage))
-        flat = jax.tree.map(lambda x: x.reshape(-1), batch)
 
         def loss(trainable: Params, which: Array) -> tuple[Array, Metrics]:
-            if "encoder" in groups:
-                evaluated = net.unroll(params | trainable, inputs, tr.action)
-            else:
-                evaluated = net.evaluate(params | trainable, rollout)
-            log_prob, value, entropy = (
-                x.reshape(-1)[which]
-                for x in (evaluated.log_prob, evaluated.value, evaluated.entropy)
-            )
-            return ppo_loss(log_prob, value, entropy, take(flat, which), hp.ppo)
+            at = lambda rollout, inputs: evaluate(params | trainable, rollout, inputs)
+            return ppo_loss(take_minibatch(at, rollout, inputs, batch, which, options), hp.ppo)
 
         def train_step(carry: Any, which: Array) -> tuple[Any, Metrics]:
             trainable, opt = carry
@@ -190,10 +152,9 @@ def ppo_learner(
             trainable, opt = descend(optimiser(hp), grads, opt, trainable)
             return (trainable, opt), metrics | {"grad_norm": optax.tree.norm(grads)}
 
-        samples = flat.advantage.size
-        steps = minibatch_indices(key_order, samples, options)
+        order = minibatch_indices(key_order, rollout, options)
         (trainable, opt), metrics = lax.scan(
-            train_step, (select_groups(params, groups), learned.opt), steps
+            train_step, (select_groups(params, groups), learned.opt), order
         )
         params = params | trainable
         if "obs_statistics" in params:

@@ -9,21 +9,13 @@ import pytest
 import rlax
 
 from jaxmeta.algorithm import as_pytree, hyper
-from jaxmeta.errors import ConfigError
 from jaxmeta.rl import ppo
+from jaxmeta.rl.minibatches import Batch, Samples
 from jaxmeta.rl.options import PPO
 from jaxmeta.rl.policy_learner import GROUPS
 from jaxmeta.training.build import build
 from jaxmeta.training.compiled_functions import initial_states, make_members
-from tests.probes import Stop
 from tests.tiny import tiny_run
-
-
-class OneStep(Stop):
-    """Its trials are one step long."""
-
-    horizon = 1
-
 
 N = 40
 HP = as_pytree(PPO(clip=0.2, value_coef=0.6, entropy_coef=0.05))
@@ -31,11 +23,11 @@ HP = as_pytree(PPO(clip=0.2, value_coef=0.6, entropy_coef=0.05))
 
 @pytest.fixture(scope="module")
 def samples():
-    """Return log-probabilities, values and entropies now, and a batch from before, far apart."""
+    """Return log-probabilities, values, entropies now, and a batch from before, far apart."""
     rng = np.random.default_rng(1)
     log_prob, value, old, old_value, advantage, returns = rng.normal(size=(6, N))
-    batch = ppo.Batch(old, old_value, advantage, 2 * returns)
-    return jax.tree.map(jnp.asarray, (log_prob, value, rng.random(N), batch))
+    batch = Batch(old, old_value, advantage, 2 * returns)
+    return jax.tree.map(jnp.asarray, Samples(log_prob, value, rng.random(N), batch))
 
 
 def huber(x):
@@ -43,7 +35,7 @@ def huber(x):
 
 
 def test_the_loss_is_policy_value_and_entropy(samples):
-    loss, parts = jax.jit(ppo.ppo_loss)(*samples, HP)
+    loss, parts = jax.jit(ppo.ppo_loss)(samples, HP)
     log_prob, value, entropy, old = jax.tree.map(lambda x: np.asarray(x, float), samples)
     ratio = np.exp(log_prob - old.log_prob)
     surrogate = [r * old.advantage for r in (ratio, np.clip(ratio, 0.8, 1.2))]
@@ -64,7 +56,7 @@ def test_the_loss_is_policy_value_and_entropy(samples):
 def test_the_policys_gradient_is_rlaxs(samples):
     log_prob, value, entropy, old = samples
     hp = as_pytree(PPO(clip=0.2, value_coef=0.0, entropy_coef=0.0))
-    ours = jax.grad(lambda x: ppo.ppo_loss(x, value, entropy, old, hp)[0])(log_prob)
+    ours = jax.grad(lambda x: ppo.ppo_loss(Samples(x, value, entropy, old), hp)[0])(log_prob)
 
     def theirs(x):
         ratio = jnp.exp(x - old.log_prob)
@@ -77,38 +69,6 @@ def test_advantages_are_normalised_with_the_sample_deviation():
     a = np.random.default_rng(2).normal(5, 3, size=(6, 4))
     expected = (a - a.mean()) / (a.std(ddof=1) + 1e-5)
     np.testing.assert_allclose(ppo.normalised(jnp.asarray(a)), expected, rtol=1e-4)
-
-
-def test_every_epoch_reads_every_sample_once_in_an_order_of_its_own():
-    hp = as_pytree(PPO(epochs=3, minibatches=4))
-    order = np.asarray(ppo.minibatch_indices(jax.random.key(0), 24, hp))
-    assert order.shape == (12, 6)
-    epochs = order.reshape(3, 24)
-    assert (np.sort(epochs, axis=1) == np.arange(24)).all()
-    assert len({epoch.tobytes() for epoch in epochs}) == 3
-    left_over = np.asarray(ppo.minibatch_indices(jax.random.key(0), 26, hp)).reshape(3, 24)
-    assert all(len(set(epoch)) == 24 for epoch in left_over)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"ppo.minibatches": 241}, r"ppo\.minibatches = 241: must be at most 240, the steps"),
-        ({"ppo.minibatches": 121, "ppo.update": "episode"}, r"must be at most 120, the steps"),
-        ({"workers": 1, "trial.episodes": 1}, r"workers = 1: must be at least 2"),
-    ],
-)
-@pytest.mark.parametrize("method", ["rl2", "varibad"])
-def test_what_would_be_a_mean_of_nothing_is_refused(method, fields, message):
-    env = OneStep() if "workers" in fields else None
-    fields = {"ppo.minibatches": 1} | fields
-    single = {"vae.decoder": "single"} if method == "varibad" else {}
-    with pytest.raises(ConfigError, match=message):
-        build(tiny_run(method, fields | single, rl="ppo"), env)
-
-
-def test_a_minibatch_may_be_one_sample():
-    assert build(tiny_run("rl2", {"ppo.minibatches": 240}, rl="ppo"))
 
 
 # --- Inside a method
