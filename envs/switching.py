@@ -87,7 +87,15 @@ class Switching(Wrapper):
 
     def reset(self, key: Key, task: Task) -> tuple[SwitchingState, Array]:
         """Start an episode in its first task."""
-        inner, obs = self.env.reset(key, self.current_task(task, 0))
+        return self.reset_with(self.draw_reset(key), task)
+
+    def draw_reset(self, key: Key) -> Any:
+        """Return the inner reset's noise."""
+        return self.env.draw_reset(key)
+
+    def reset_with(self, noise: Any, task: Task) -> tuple[SwitchingState, Array]:
+        """Start an episode in its first task, with drawn noise."""
+        inner, obs = self.env.reset_with(noise, self.current_task(task, 0))
         return SwitchingState(inner, jnp.zeros((), jnp.int32)), obs
 
     def step(

@@ -153,6 +153,17 @@ class Env(abc.ABC):
         """
         return key
 
+    def draw_reset(self, key: Key) -> Any:
+        """Return all randomness of one reset, drawn before a rollout; by default the key itself.
+
+        An environment that overrides it overrides `reset_with`, too.
+        """
+        return key
+
+    def reset_with(self, noise: Any, task: Task) -> tuple[EnvState, Array]:
+        """Do what `reset` does; `noise` is what `draw_reset` made of its key."""
+        return self.reset(noise, task)
+
     @property
     def has_goals(self) -> bool:
         """Whether steps say if the goal is met: by `Step.met`, or by a binary reward."""

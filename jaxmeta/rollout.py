@@ -41,9 +41,21 @@ MEMORY_ROLE = 2**31 - 1
 
 def start_worker(agent: Agent, env: Env, params: Params, task: Task, key: Key) -> Worker:
     """Return a worker at the start of a trial."""
-    state, obs = env.reset(key, task)
-    noise = agent.draw(jax.random.fold_in(key, MEMORY_ROLE))
-    return Worker(task, state, obs, agent.begin(params, noise))
+    return start_with(agent, env, params, task, draw_start(agent, env, key))
+
+
+def draw_start(agent: Agent, env: Env, key: Key) -> tuple[Any, Any]:
+    """Return the noise of a trial's start: of the environment's reset, and of `Agent.begin`."""
+    return env.draw_reset(key), agent.draw(jax.random.fold_in(key, MEMORY_ROLE))
+
+
+def start_with(
+    agent: Agent, env: Env, params: Params, task: Task, noise: tuple[Any, Any]
+) -> Worker:
+    """Return a worker at the start of a trial, with what `draw_start` made."""
+    noise_reset, noise_begin = noise
+    state, obs = env.reset_with(noise_reset, task)
+    return Worker(task, state, obs, agent.begin(params, noise_begin))
 
 
 def step_worker(
@@ -94,10 +106,14 @@ def advance(
     noise_act = jax.vmap(agent.draw)(jax.random.split(key_act, length))
     noise_env = jax.vmap(env.draw)(jax.random.split(key_env, length))
 
-    def reset_if_over(worker: Worker, over: Array, key: Key) -> Worker:
+    def draw_next_trial(key: Key) -> tuple[Key, tuple[Any, Any]]:
         key_task, key_reset = jax.random.split(key)
+        return key_task, draw_start(agent, env, key_reset)
+
+    def reset_if_over(worker: Worker, over: Array, noise: tuple[Key, tuple[Any, Any]]) -> Worker:
+        key_task, noise_start = noise
         task = env.next_task(key_task, split, worker.task)
-        return where(over, start_worker(agent, env, params, task, key_reset), worker)
+        return where(over, start_with(agent, env, params, task, noise_start), worker)
 
     def step(worker: Worker, noise: Any) -> tuple[Worker, tuple[Transition, Any, Any]]:
         kept = extra(worker)
@@ -105,16 +121,16 @@ def advance(
         return worker, (transition, record, kept)
 
     def step_with_reset(worker: Worker, xs: Any) -> tuple[Worker, tuple[Transition, Any, Any]]:
-        noise, key = xs
+        noise, noise_next = xs
         worker, outputs = step(worker, noise)
-        return reset_if_over(worker, outputs[0].over, key), outputs
+        return reset_if_over(worker, outputs[0].over, noise_next), outputs
 
     noise = (noise_act, noise_env)
     if env.fixed_length:
         worker, (transitions, records, extras) = scan(step, worker, noise)
     else:
-        reset_keys = jax.random.split(key_resets, length)
-        worker, (transitions, records, extras) = scan(step_with_reset, worker, (noise, reset_keys))
+        next_trials = jax.vmap(draw_next_trial)(jax.random.split(key_resets, length))
+        worker, (transitions, records, extras) = scan(step_with_reset, worker, (noise, next_trials))
     return worker, Rollout(transitions, records, worker.memory, extras)
 
 

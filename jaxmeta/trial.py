@@ -22,7 +22,7 @@ class TrialNoise(NamedTuple):
     """The randomness of one step of a trial."""
 
     step: Any
-    reset: Key
+    reset: Any
 
 
 class Trial(Wrapper):
@@ -55,13 +55,21 @@ class Trial(Wrapper):
         return self.env.eval_tasks(self.split_name(split))
 
     def draw(self, key: Key) -> TrialNoise:
-        """Return the inner step's noise and a key for the reset after an episode's end."""
+        """Return the noise of the inner step, and of the reset after an episode's end."""
         key_step, key_reset = jax.random.split(key)
-        return TrialNoise(self.env.draw(key_step), key_reset)
+        return TrialNoise(self.env.draw(key_step), self.env.draw_reset(key_reset))
+
+    def draw_reset(self, key: Key) -> Any:
+        """Return the inner reset's noise."""
+        return self.env.draw_reset(key)
 
     def reset(self, key: Key, task: Task) -> tuple[TrialState, Array]:
         """Start a trial: the flag is 0."""
-        inner, obs = self.env.reset(key, task)
+        return self.reset_with(self.draw_reset(key), task)
+
+    def reset_with(self, noise: Any, task: Task) -> tuple[TrialState, Array]:
+        """Start a trial with drawn noise."""
+        inner, obs = self.env.reset_with(noise, task)
         zero = jnp.zeros((), jnp.int32)
         return TrialState(inner, zero, zero), flagged(obs, zero)
 
@@ -78,7 +86,7 @@ class Trial(Wrapper):
         last = step.last | (t >= self.env.horizon)
         episode = state.episode + last
         over = episode >= self.episodes
-        start, start_obs = self.env.reset(noise.reset, task)
+        start, start_obs = self.env.reset_with(noise.reset, task)
         seen = jnp.where(last, start_obs, step.obs) if self.boundary == "start" else step.next_obs
         return (
             TrialState(where(last, start, inner), episode, jnp.where(last, 0, t)),

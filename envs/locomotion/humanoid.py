@@ -91,9 +91,9 @@ class HumanoidDirection(Robot):
         """Return a point in the direction."""
         return direction_marker(task)
 
-    def initial_state(self, key: Key) -> State:
-        """Return the robot near its rest position, with little noise."""
-        return self.uniform_initial_state(key, RESET_NOISE)
+    def draw_reset(self, key: Key) -> tuple[Array, Array]:
+        """Return little noise on positions [nq] and velocities [nv], all uniform."""
+        return self.uniform_noise(key, RESET_NOISE)
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw a direction, any of them in every split."""

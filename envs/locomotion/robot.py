@@ -77,23 +77,27 @@ class Robot(Env):
 
     def reset(self, key: Key, task: Task) -> tuple[State, Array]:
         """Put the robot near its rest position, with noise on all positions and velocities."""
-        state = self.initial_state(key)
+        return self.reset_with(self.draw_reset(key), task)
+
+    def reset_with(self, noise: tuple[Array, Array], task: Task) -> tuple[State, Array]:
+        """Put the robot near its rest position, with noise on positions and velocities."""
+        noise_qpos, qvel = noise
+        state = self.physics.begin(self.qpos0 + noise_qpos, qvel)
         return state, self.observe(state, jnp.zeros_like(self.ctrl_max))
 
-    def initial_state(self, key: Key) -> State:
-        """Return the robot near its rest position; velocities have normal noise."""
+    def draw_reset(self, key: Key) -> tuple[Array, Array]:
+        """Return noise on positions [nq], uniform, and velocities [nv], normal."""
         key_qpos, key_qvel = jax.random.split(key)
         noise = jax.random.uniform(
             key_qpos, self.qpos0.shape, minval=-RESET_NOISE, maxval=RESET_NOISE
         )
-        qvel = RESET_NOISE * jax.random.normal(key_qvel, (self.nv,))
-        return self.physics.begin(self.qpos0 + noise, qvel)
+        return noise, RESET_NOISE * jax.random.normal(key_qvel, (self.nv,))
 
-    def uniform_initial_state(self, key: Key, size: float) -> State:
-        """Return the robot near its rest position; all noise is uniform, +- size."""
+    def uniform_noise(self, key: Key, size: float) -> tuple[Array, Array]:
+        """Return noise on positions [nq] and velocities [nv], all uniform, +- size."""
         positions = len(self.qpos0)
         noise = size * jax.random.uniform(key, (positions + self.nv,), minval=-1.0)
-        return self.physics.begin(self.qpos0 + noise[:positions], noise[positions:])
+        return noise[:positions], noise[positions:]
 
     def step(self, noise: Any, state: State, action: Array, task: Task) -> tuple[State, Step]:
         """Move for one step of `dt` seconds."""

@@ -88,9 +88,9 @@ class WalkerRandomParams(Robot):
         """Return the start: the task has no place."""
         return 0.0, 0.0
 
-    def initial_state(self, key: Key) -> State:
-        """Return the robot near its rest position, with little noise."""
-        return self.uniform_initial_state(key, RESET_NOISE)
+    def draw_reset(self, key: Key) -> tuple[Array, Array]:
+        """Return little noise on positions [nq] and velocities [nv], all uniform."""
+        return self.uniform_noise(key, RESET_NOISE)
 
     def sample_task(self, key: Key, split: str) -> Task:
         """Draw one of the split's bodies."""

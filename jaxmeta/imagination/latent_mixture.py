@@ -59,7 +59,15 @@ class LatentMixture(Wrapper):
 
     def reset(self, key: Key, task: MixtureTask) -> tuple[MixtureState, Array]:
         """Start a trial with the prior belief."""
-        inner, obs = self.env.reset(key, task.task)
+        return self.reset_with(self.draw_reset(key), task)
+
+    def draw_reset(self, key: Key) -> Any:
+        """Return the inner reset's noise."""
+        return self.env.draw_reset(key)
+
+    def reset_with(self, noise: Any, task: MixtureTask) -> tuple[MixtureState, Array]:
+        """Start a trial with the prior belief and drawn noise."""
+        inner, obs = self.env.reset_with(noise, task.task)
         return MixtureState(inner, obs, self.belief.begin(self.params)), obs
 
     def step(

@@ -95,6 +95,14 @@ class SameTask(Wrapper):
         """Start as the inner environment does."""
         return self.env.reset(key, task)
 
+    def draw_reset(self, key: Key) -> Any:
+        """Return the inner reset's noise."""
+        return self.env.draw_reset(key)
+
+    def reset_with(self, noise: Any, task: Task) -> tuple[EnvState, Array]:
+        """Start as the inner environment does, with drawn noise."""
+        return self.env.reset_with(noise, task)
+
     def step(self, noise: Any, state: EnvState, action: Array, task: Task) -> tuple[EnvState, Step]:
         """Step as the inner environment does."""
         return self.env.step(noise, state, action, task)

@@ -38,7 +38,9 @@ log = logging.getLogger(__name__)
 
 MAX_STEPS = 64  # of random actions
 ROUNDING = 1e-5  # by which an observation may leave its bounds, relative to them
-FUNCTIONS = ("sample_task", "next_task", "eval_tasks", "reset", "step", "draw")
+FUNCTIONS = (
+    "sample_task", "next_task", "eval_tasks", "reset", "step", "draw", "draw_reset", "reset_with",
+)  # fmt: skip
 
 
 def require_contract(env: Env, name: str, train_split: str = TRAIN) -> None:

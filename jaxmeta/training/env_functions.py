@@ -44,6 +44,8 @@ def check_functions(env: Env, split: str) -> None:
         raise BrokenContract("reset: must return (state, obs)")
     state, obs = started
     require_obs(env, "obs of reset", obs)
+    noise = traced("draw_reset", lambda: env.draw_reset(key))
+    require_same("reset_with", traced("reset_with", env.reset_with, noise, task), "reset", started)
     noise = traced("draw", lambda: env.draw(key))
     stepped = traced("step", env.step, noise, state, example_action(env), task)
     if not isinstance(stepped, tuple) or len(stepped) != 2 or not isinstance(stepped[1], Step):

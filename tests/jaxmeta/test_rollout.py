@@ -1,10 +1,13 @@
 """Sampled memories, and the optional fields of a step."""
 
+from collections import Counter
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from jaxmeta import Binary, Box, Discrete, Env, Real, adaptation, collect, greedy, mdp_step
 from jaxmeta.agent import Agent
@@ -203,3 +206,44 @@ def test_the_replay_stores_shaped_rewards_where_there_are_some():
 def test_scalars_of_the_environments_own_arrive_in_the_transitions():
     transitions = played(always(0), Goals()).rollout.transitions
     assert transitions.metrics["place"].tolist() == [0.0, 2.0, 4.0] * EPISODES
+
+
+def random_draws(jaxpr):
+    """Return how often random bits are drawn in the loops of a jaxpr, by the loop's length."""
+    drawn = Counter()
+
+    def visit(jaxpr, length):
+        for eqn in jaxpr.eqns:
+            drawn[length] += eqn.primitive.name == "random_bits"
+            inner = eqn.params.get("length", length) if eqn.primitive.name == "scan" else length
+            for sub in jaxprs_in_params(eqn.params):
+                visit(sub, inner)
+
+    visit(jaxpr, 0)
+    return drawn
+
+
+class Shaken(Stop):
+    """Its resets draw a number, before the rollout; its tasks none."""
+
+    def sample_task(self, key, split):
+        return jnp.float32(1.0)
+
+    def reset(self, key, task):
+        return self.reset_with(self.draw_reset(key), task)
+
+    def draw_reset(self, key):
+        return jax.random.uniform(key)
+
+    def reset_with(self, noise, task):
+        state, obs = super().reset(jax.random.key(0), task)
+        return state, jnp.full_like(obs, noise)
+
+
+def test_resets_draw_no_numbers_inside_a_rollout():
+    env = trial(Shaken(), 2)
+    tasks = jnp.zeros(3)
+    play = lambda key: collect(holding_a_latent(), env, (), tasks, key, "train")
+    drawn = random_draws(jax.make_jaxpr(play)(jax.random.key(0)).jaxpr)
+    assert drawn[0] > 0
+    assert drawn[env.horizon] == 0

@@ -92,6 +92,7 @@ ATTRIBUTES = {
     "fixed_length = 1": {"fixed_length": 1},
     "cells = 7": {"cells": 7},
     "eval_tasks = 3: must be a function": {"eval_tasks": 3},
+    "draw_reset = 3: must be a function": {"draw_reset": 3},
 }
 FUNCTIONS = {
     "sample_task(key, 'easy'): KeyError: 'easy' (test_env_contract.py, line": {
@@ -101,6 +102,9 @@ FUNCTIONS = {
     "reset: TracerBoolConversionError": {"reset": branches},
     "reset: must return (state, obs)": {"reset": lambda self, key, task: jnp.zeros(2)},
     "obs of reset is float32[3]": {"reset": lambda self, key, task: (jnp.zeros(2), jnp.zeros(3))},
+    "reset_with: is (float32[], float32[2]), but reset is": {
+        "reset_with": lambda self, noise, task: (jnp.zeros(()), jnp.zeros(2))
+    },
     "dtype='int8'): but obs of reset is float32[2]": {"obs_space": Box((2,), 0, 1, "int8")},
     "eval_tasks('easy'): must be one batch of tasks": {
         "eval_tasks": lambda self, split: [{"goal": jnp.ones(2)}] * 3
