@@ -11,7 +11,7 @@ ARGS   ?=
 
 STUDIES := gridworld reward-maps gridworld-extrapolation dropout-ablation worker-ratio-ablation fidelity \
 	half-cheetah-velocity ant-direction ant-goal workers \
-	moss-parametric moss-ood moss-nonstationary moss-multitask moss-ablation ppo-minibatches
+	moss-parametric moss-ood moss-nonstationary moss-multitask moss-ablation ppo-minibatches varibad-weight
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart $(STUDIES) test test-all test-faults mutants lint docs docs-check lock bench bench-gpu clean
@@ -48,6 +48,7 @@ moss-nonstationary: ## MoSS where velocities change within an episode
 moss-multitask: ## MoSS with four components and with one on tasks of seven kinds
 moss-ablation: ## MoSS without one of its parts
 ppo-minibatches: ## whether PPO's minibatches of trials learn as well as those of steps
+varibad-weight: ## variBAD on the gridworld with the published ELBO, and with a 120th of it
 ant-goal: ## Figures 7 and 8c: all methods on the Ant's goals, 8 seeds of 200M frames
 
 # A core for each of two workers, who begin with half of the files each: a file's tests share programs.

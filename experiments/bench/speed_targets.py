@@ -6,13 +6,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from rich.table import Table
 
+from envs.locomotion.physics import require_sync_dispatch
+from experiments.bench.ppo_targets import PPO_TARGETS
+from experiments.bench.target import Target
 from experiments.bench.training_speed import describe, in_turns, machine, prepare
 from experiments.studies import many_workers
 from experiments.terminal.consoles import new_console
@@ -26,32 +29,6 @@ from jaxmeta.training.build import build
 
 MANY = 1024  # workers
 DRAWS = 16  # gradients that a noise is estimated from
-
-
-class Target(NamedTuple):
-    """A measured number, its goal, and the measurements that it is computed from."""
-
-    name: str
-    value: float
-    goal: float
-    baseline: dict[str, Any]
-    at_most: bool = False  # else at least
-
-    @property
-    def met(self) -> bool:
-        """Whether the goal is reached."""
-        return self.value <= self.goal if self.at_most else self.value >= self.goal
-
-    def row(self) -> dict[str, Any]:
-        """Return the target as a row of the output file."""
-        return {
-            "target": self.name,
-            "value": self.value,
-            "goal": self.goal,
-            "at_most": self.at_most,
-            "met": self.met,
-            "baseline": self.baseline,
-        }
 
 
 def of_peak() -> Iterator[Target]:
@@ -138,13 +115,14 @@ def methods() -> Iterator[Target]:
 
 
 ALLOWED = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-ALL: tuple[Callable[[], Iterable[Target]], ...] = (of_peak, pairs, cores, methods)
+ALL: tuple[Callable[[], Iterable[Target]], ...] = (of_peak, pairs, cores, methods, *PPO_TARGETS)
 
 
 def bench_targets(out: Path) -> None:
     """Measure all targets on one core, print them and overwrite `out`, a line each."""
     if ALLOWED:  # before jax makes its threads
         os.sched_setaffinity(0, {max(ALLOWED)})
+    require_sync_dispatch("c")  # before jax is used: some targets have robots
     facts = machine()
     console, table = new_console(), Table(title=f"one core of {facts['processor']}")
     for name in ("target", "value", "goal", "met"):

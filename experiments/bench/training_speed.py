@@ -25,6 +25,7 @@ from jaxmeta.axes import SEEDS
 from jaxmeta.config.run import Run
 from jaxmeta.devices.cpu import processor
 from jaxmeta.devices.seed_axis import map_over_seeds
+from jaxmeta.env import Env
 from jaxmeta.errors import ConfigError
 from jaxmeta.replay import ring_buffer
 from jaxmeta.rundir.manifest import now
@@ -130,9 +131,9 @@ class Prepared(NamedTuple):
     traces: int  # of the step
 
 
-def prepare(run: Run) -> Prepared:
-    """Compile a run's training step for all its seeds, on one device."""
-    env, algorithm = build(run)
+def prepare(run: Run, env: Env | None = None) -> Prepared:
+    """Compile a run's training step for all its seeds, on one device; `env` may replace its own."""
+    trial_env, algorithm = build(run, env)
     traced: list[None] = []
 
     def step(state: Any) -> Any:
@@ -148,7 +149,7 @@ def prepare(run: Run) -> Prepared:
     compiled = updates.lower(shapes, jnp.int32(0), jnp.int32(1)).compile()
     compile_s = time.perf_counter() - start
     train_state = compile_init(mesh, algorithm)(members)
-    return Prepared(run, env, algorithm, train_state, compiled, compile_s, len(traced))
+    return Prepared(run, trial_env, algorithm, train_state, compiled, compile_s, len(traced))
 
 
 def peak_bytes(compiled: Any) -> int:

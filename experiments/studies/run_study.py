@@ -13,6 +13,7 @@ from experiments.studies import (
     moss_experiments,
     ppo_minibatches,
     quickstart,
+    varibad_weight,
 )
 from experiments.studies.method_comparison import ROBOTS, methods
 from jaxmeta.config.run import Run
@@ -85,6 +86,12 @@ STUDIES: dict[str, Study] = {
     "moss-nonstationary": Study(moss_experiments.non_stationary, "moss", MOSS_NOTE),
     "moss-multitask": Study(moss_experiments.multi_task, "moss", MOSS_NOTE),
     "moss-ablation": Study(moss_experiments.ablation, "moss", MOSS_NOTE),
+    "varibad-weight": Study(
+        varibad_weight.runs,
+        "varibad",
+        "The encoder that variBAD shares with its policy gets the sum of two gradients, clipped. With"
+        " the published sums over a trial's steps, nearly all of it is the ELBO's.",
+    ),
     "ppo-minibatches": Study(
         ppo_minibatches.runs,
         "rl2-workers",

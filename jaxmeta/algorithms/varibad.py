@@ -8,7 +8,6 @@ RL reaches the beliefs: the ELBO alone trains the encoder.
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxmeta.agent import Belief, Params
@@ -48,7 +47,7 @@ def varibad(env: Trial, run: Run) -> Algorithm:
 
 
 def joint_learner(run: Run, net: Recurrent, belief: Belief) -> Learner:
-    """Return one step of gradient descent on the sum of the A2C loss and the negative ELBO.
+    """Return one step of gradient descent on the A2C loss and the negative, weighted ELBO.
 
     RMSprop for the policy, Adam for encoder and decoder. The encoder's gradient, of both
     losses together, is clipped; the decoder's is not.
@@ -85,7 +84,7 @@ def joint_learner(run: Run, net: Recurrent, belief: Belief) -> Learner:
         rl_grads, metrics = blockwise_mean(rl_gradient, rollout)
         elbo = jax.grad(belief.elbo, has_aux=True)
         elbo_grads, elbo_metrics = elbo(params, batch, key_elbo, hp.vae)
-        grads = jax.tree.map(jnp.add, rl_grads, elbo_grads)
+        grads = jax.tree.map(lambda rl, elbo: rl + hp.vae.weight * elbo, rl_grads, elbo_grads)
         metrics |= elbo_metrics
         params, opt = descend(optimiser(hp), grads, opt, params)
         return params, opt, metrics | {"grad_norm": optax.tree.norm(grads)}

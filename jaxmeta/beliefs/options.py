@@ -33,6 +33,12 @@ class VAE:
         "overwrite the oldest trajectory, or freeze when full (the public code)",
         choices=("ring", "frozen"),
     )
+    weight: float = setting(
+        1.0,
+        "of the ELBO beside the RL loss, where both train one encoder (variBAD by A2C)",
+        low=0.0,
+        before=1.0,
+    )
     kl_weight: float = setting(1.0, "weight of the chained KL terms", low=0.0)
     reduction: str = setting(
         "sum",

@@ -128,6 +128,25 @@ def test_varibads_encoder_receives_the_rl_gradient():
         chex.assert_trees_all_equal(moved[0.1], moved[5.0])
 
 
+def test_a_weighted_elbo_is_one_of_mean_errors_and_less_kl():
+    """So it was before there was a weight: both parts of the ELBO over a trial's 60 steps."""
+    steps = 60
+
+    def learned(fields):
+        run = tiny_run("varibad", {"seeds": 1} | fields)
+        _, algorithm = build(run)
+        state = jax.tree.map(lambda x: x[0], initial_states(make_members(run), algorithm))
+        for _ in range(2):
+            state, _ = jax.jit(algorithm.step)(state)
+        return state.params
+
+    weighted = learned({"vae.weight": 1 / steps})
+    by_parts = learned({"vae.reduction": "mean", "vae.kl_weight": 1 / steps})
+    chex.assert_trees_all_close(weighted, by_parts, atol=1e-5)
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(weighted, learned({}), atol=1e-5)
+
+
 def test_mixture_trajectories_never_reach_the_replay():
     """Real rewards of the gridworld are -0.1 or 1; imagined ones lie in between."""
     made = program("ldm")
