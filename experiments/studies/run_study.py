@@ -89,8 +89,8 @@ STUDIES: dict[str, Study] = {
     "varibad-weight": Study(
         varibad_weight.runs,
         "varibad",
-        "The encoder that variBAD shares with its policy gets the sum of two gradients, clipped. With"
-        " the published sums over a trial's steps, nearly all of it is the ELBO's.",
+        "The encoder that variBAD shares with its policy gets the sum of two gradients, clipped;"
+        " with the published sums over a trial's steps, nearly all of it is the ELBO's.",
     ),
     "ppo-minibatches": Study(
         ppo_minibatches.runs,
