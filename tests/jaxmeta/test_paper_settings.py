@@ -53,7 +53,7 @@ def test_no_two_papers_claim_a_pair():
 
 def test_rows_of_reference_override_those_of_paper():
     rows = paper_settings.rows("reference", ["half-cheetah-velocity"], "ldm")
-    assert [row.get("vae.reduction") for row in rows] == [None, "mean", None, None, "mean"]
+    assert [row.get("vae.reduction") for row in rows] == [None, None, "mean", None, "mean"]
     assert paper_settings.rows("paper", ["half-cheetah-velocity"], "ldm") == rows[:1]
 
 
