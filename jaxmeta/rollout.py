@@ -31,7 +31,6 @@ class Rollout(NamedTuple):
 
 
 WORKERS_AXIS = Rollout._make((1, 1, 0, 1))  # where `collect` puts the workers: after time
-
 Extra = Callable[[Worker], Any]
 NO_EXTRA: Extra = lambda worker: ()
 # The role of the key of `Agent.begin`'s noise. `fold_in(key, i)` is `split(key, n)[i]`, so it must

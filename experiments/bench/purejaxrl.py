@@ -63,10 +63,10 @@ def load(folder: Path) -> Any:
     """Return the module `ppo_rnn` of PureJaxRL's folder of that name."""
     import gymnax
 
-    for name in ABSENT:
-        sys.modules[name] = ModuleType(name)
-    sys.modules["brax"].envs = sys.modules["brax.envs"]  # type: ignore[attr-defined]
-    wrappers: Any = sys.modules["brax.envs.wrappers.training"]
+    absent: dict[str, Any] = {name: ModuleType(name) for name in ABSENT}
+    sys.modules |= absent
+    absent["brax"].envs = absent["brax.envs"]
+    wrappers = absent["brax.envs.wrappers.training"]
     wrappers.EpisodeWrapper = wrappers.AutoResetWrapper = object
     sys.path.insert(0, str(folder / "purejaxrl"))
     module: Any = importlib.import_module("ppo_rnn")
