@@ -96,8 +96,7 @@ STUDIES: dict[str, Study] = {
         ppo_minibatches.runs,
         "rl2-workers",
         "Minibatches of whole trials (ppo.minibatch_of = workers, our default) beside those of"
-        " steps, as in the public code, at a twelfth to a tenth of the frames of Lee & Chung"
-        " (2021).",
+        " steps, as in the public code, at an eighth of the frames of Lee & Chung (2021).",
     ),
     **{
         env: Study(
